@@ -1,0 +1,1 @@
+//! A simulated disk, clock and randomness for tests, driven by a seed.
