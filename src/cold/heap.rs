@@ -125,8 +125,14 @@ impl Heap {
     }
 
     /// Writes down where each file ends, before anything else is written: what lies behind must not
-    /// be believed by a later start either.
+    /// be believed by a later start either. What lies before may be in the system's cache only, if just
+    /// the daemon died: it is made durable first.
     fn fix_ends(&self, log: &StreamEnd, moves: &StreamEnd) -> Result<(), Error> {
+        for record in self.manifest.current().files.iter().filter(|record| record.end.is_none()) {
+            let file = self.file(record.number).expect("opened from this manifest");
+            let synced = file.disk.sync_data();
+            synced.map_err(|error| Error::io(format!("cannot sync heap file {}", record.number), error))?;
+        }
         let ends: HashMap<FileNo, FileEnd> = log.ends.iter().chain(&moves.ends).copied().collect();
         self.manifest.commit(|manifest| {
             for record in &mut manifest.files {

@@ -69,6 +69,8 @@ pub(super) struct Stream {
     kind: StreamKind,
     /// The last one takes batches; those before it were filled by the group that is being written.
     open: Vec<Active>,
+    /// Files that failed, and where they end, as long as the manifest does not say so.
+    failed: Vec<(FileNo, FileEnd)>,
     next_lsn: Lsn,
     durable_lsn: Lsn,
     staging: Vec<u8>,
@@ -79,6 +81,7 @@ impl Stream {
         Stream {
             kind,
             open: Vec::new(),
+            failed: Vec::new(),
             next_lsn: Lsn(last_lsn.0 + 1),
             durable_lsn: last_lsn,
             staging: Vec::new(),
@@ -103,12 +106,14 @@ impl Stream {
 
     /// Appends and syncs; after an error the files that it wrote to are ended before it.
     fn attempt<P: AsRef<[u8]>>(&mut self, heap: &Heap, group: &Group<P>) -> Result<Receipt, Error> {
+        self.record_ends(heap)?;
         let mut receipt = Receipt::default();
         match self.append_and_sync(heap, group, &mut receipt) {
             Ok(()) => Ok(receipt),
             Err(error) => {
                 heap.undo_births(&receipt);
-                self.abandon(heap)?;
+                self.abandon();
+                self.record_ends(heap)?;
                 Err(error)
             }
         }
@@ -241,14 +246,20 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends every open file where it was last durable; durable itself before this returns.
-    fn abandon(&mut self, heap: &Heap) -> Result<(), Error> {
+    /// Ends every open file where it was last durable. They take nothing more.
+    fn abandon(&mut self) {
         self.staging.clear();
-        let failed: Vec<_> =
-            self.open.iter().map(|active| (active.file.number, active.durable_end)).collect();
-        heap.end_files(&failed)?;
         for active in self.open.drain(..) {
             active.file.seal(active.durable_end);
+            self.failed.push((active.file.number, active.durable_end));
+        }
+    }
+
+    /// Makes the ends of failed files durable: before anything is written elsewhere instead.
+    fn record_ends(&mut self, heap: &Heap) -> Result<(), Error> {
+        if !self.failed.is_empty() {
+            heap.end_files(&self.failed)?;
+            self.failed.clear();
         }
         Ok(())
     }

@@ -103,6 +103,15 @@ impl Committer {
         self.leading.lock()
     }
 
+    /// Tells all who wait that their sync's outcome is unknown.
+    pub(super) fn abandon_waiters(&self, why: &str) {
+        let waiters = std::mem::take(&mut *self.waiters.lock());
+        for waiter in waiters {
+            (waiter.done)(Err(Error::LogFailed { detail: format!("{why}; the outcome of the sync is unknown") }));
+        }
+        self.round_ended.notify_all();
+    }
+
     fn round(&self, heap: &Heap, clock: &dyn Clock, heads: &[Arc<Head>]) {
         let waiters = std::mem::take(&mut *self.waiters.lock());
         let began = clock.monotonic();

@@ -113,6 +113,15 @@ impl Engine {
         }
     }
 
+    /// Makes every volume refuse changes from now on: a background step panicked, and what it left
+    /// half done is unknown. Reads go on; a restart recovers from the log.
+    pub fn poison(&self, why: &str) {
+        for head in self.heads.read().values() {
+            *head.failed.write() = Some(format!("{why}; restart the daemon"));
+        }
+        self.committer.abandon_waiters(why);
+    }
+
     /// Whether [`Engine::close`] was called.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
@@ -179,11 +188,16 @@ impl Engine {
         if self.bury()? || self.heap.reclaim()? > 0 {
             return Ok(true);
         }
-        if self.heap.log_room_bytes() < self.log_room_wanted() && self.may_grow() {
+        let short = self.heap.log_room_bytes() < self.log_room_wanted();
+        if short && self.may_grow() {
             self.heap.prepare(StreamKind::Log, false)?;
             return Ok(true);
         }
         if self.is_worth_compacting() && self.compact()? {
+            return Ok(true);
+        }
+        if short {
+            self.heap.prepare(StreamKind::Log, false)?;
             return Ok(true);
         }
         Ok(self.heap.fill_reserve()?)
@@ -191,7 +205,7 @@ impl Engine {
 
     /// How much the log should be able to take without another file.
     fn log_room_wanted(&self) -> u64 {
-        (self.committer.unlogged_bytes_max() * 2).min(self.heap.file_bytes() * 2)
+        self.unlogged_bytes() + (self.committer.unlogged_bytes_max() * 2).min(self.heap.file_bytes() * 2)
     }
 
     /// Whether another heap file keeps the disk below what it may be: half more than is live, and a
