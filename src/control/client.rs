@@ -87,9 +87,10 @@ impl Client {
     pub fn unmount(
         &mut self,
         target: UnmountTarget,
+        lazy: bool,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<Vec<MountInfo>, Error> {
-        self.call(&Request::Unmount(target), None, progress)
+        self.call(&Request::Unmount { target, lazy }, None, progress)
     }
 
     /// Waits until a mount is gone, or a few seconds. Returns whether it is.

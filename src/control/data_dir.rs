@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::Error;
-use super::mountinfo;
+use crate::fuse::mountinfo;
 
 const LOCK: &str = "lock";
 const SOCKET: &str = "control.sock";

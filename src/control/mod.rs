@@ -9,25 +9,28 @@
 //! message has a bounded size; while a request is worked on, the daemon says so every
 //! [`HEARTBEAT`](protocol::HEARTBEAT), so that a silent daemon is known to be hung.
 
+mod attend;
 mod client;
 mod data_dir;
+mod dead_mount;
 mod error;
 mod mapped_stores;
-pub mod mountinfo;
 mod options;
 pub mod protocol;
 mod server;
 mod source;
 mod start;
 
+pub use attend::attend;
 pub use client::Client;
 pub use data_dir::{DataDir, Lock, default_data_dir};
+pub use dead_mount::detach_dead_mount;
 pub use error::Error;
 pub use mapped_stores::write_out_mapped_stores;
 pub use options::{InvalidMountOption, MountOptions};
 pub use server::{Report, Server, Service};
 pub use source::parse_source;
-pub use start::{DaemonOptions, IDLE_EXIT, StartReport, connect, connect_or_start};
+pub use start::{DaemonOptions, FirstMount, IDLE_EXIT, StartReport, connect, connect_or_start};
 
 pub use crate::volume::{
     CheckReport, CreateOptions, Durability, ForkReport, SnapshotInfo, Source, Status, VolumeInfo,

@@ -50,7 +50,7 @@ pub enum Request {
         directory: PathBuf,
         options: MountOptions,
     },
-    Unmount(UnmountTarget),
+    Unmount { target: UnmountTarget, lazy: bool },
     /// Answers whether a mount is gone: at once when it is, else within a few seconds.
     AwaitUnmount {
         directory: PathBuf,
@@ -240,7 +240,7 @@ mod tests {
                 directory: "/m".into(),
                 options: MountOptions::default(),
             },
-            Request::Unmount(UnmountTarget { text: "x".into(), source: None, directory: Some("/m".into()) }),
+            Request::Unmount { target: UnmountTarget { text: "x".into(), source: None, directory: Some("/m".into()) }, lazy: false },
             Request::Fork { source, new: name("new") },
             Request::Check { volume: None },
             Request::List,

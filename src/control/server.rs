@@ -47,8 +47,8 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 pub trait Service: Send + Sync + 'static {
     fn create(&self, name: &Name, options: &CreateOptions) -> Result<VolumeInfo>;
     fn mount(&self, source: &Source, directory: &Path, options: &MountOptions) -> Result<MountInfo>;
-    /// Flushes and unmounts; returns what was unmounted.
-    fn unmount(&self, target: &UnmountTarget, report: Report<'_>) -> Result<Vec<MountInfo>>;
+    /// Flushes and unmounts; returns what was unmounted. Lazily: also while files are open there.
+    fn unmount(&self, target: &UnmountTarget, lazy: bool, report: Report<'_>) -> Result<Vec<MountInfo>>;
     /// Whether nothing is mounted at `directory`; waits at most `wait` for it.
     fn await_unmount(&self, directory: &Path, wait: Duration) -> bool;
     fn fork(&self, source: &Source, new: &Name) -> Result<ForkReport>;
@@ -123,14 +123,14 @@ impl Server {
 }
 
 /// SIGTERM and SIGINT end the daemon; SIGHUP, the terminal's farewell, does not.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -138,7 +138,7 @@ impl Signals {
         })
     }
 
-    async fn end(&mut self) {
+    pub(super) async fn end(&mut self) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
@@ -330,7 +330,7 @@ fn dispatch(service: &impl Service, request: Request, report: Report<'_>) -> Res
         Request::Hello => json(&DaemonInfo::own()),
         Request::Create { name, options } => json(&service.create(&name, &options)?),
         Request::Mount { source, directory, options } => json(&service.mount(&source, &directory, &options)?),
-        Request::Unmount(target) => json(&service.unmount(&target, report)?),
+        Request::Unmount { target, lazy } => json(&service.unmount(&target, lazy, report)?),
         Request::AwaitUnmount { directory } => json(&service.await_unmount(&directory, protocol::HEARTBEAT)),
         Request::Fork { source, new } => json(&service.fork(&source, &new)?),
         Request::Snapshot { volume, snapshot } => json(&service.snapshot(&volume, &snapshot)?),
@@ -350,7 +350,7 @@ fn verb_of(request: &Request) -> &'static str {
         Request::Hello => "hello",
         Request::Create { .. } => "create",
         Request::Mount { .. } => "mount",
-        Request::Unmount(_) => "umount",
+        Request::Unmount { .. } => "umount",
         Request::AwaitUnmount { .. } => "await-unmount",
         Request::Fork { .. } => "fork",
         Request::Snapshot { .. } => "snapshot",
@@ -369,7 +369,7 @@ fn json<T: Serialize>(answer: &T) -> Result<serde_json::Value> {
 }
 
 /// The outcome of a blocking thread; a panic there is that request's failure alone.
-fn joined<T>(outcome: Result<Result<T>, JoinError>) -> Result<T> {
+pub(super) fn joined<T>(outcome: Result<Result<T>, JoinError>) -> Result<T> {
     outcome.unwrap_or_else(|error| Err(Error::Refused(format!("the daemon failed at this request: {error}"))))
 }
 

@@ -18,7 +18,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::client::Client;
 use super::data_dir::DataDir;
 use super::error::Error;
+use super::options::MountOptions;
 use super::protocol::Progress;
+use crate::volume::Source;
 
 /// How often a start is tried while another daemon of the same directory begins or ends.
 const START_TRIES: u32 = 100;
@@ -37,6 +39,16 @@ pub struct DaemonOptions {
     /// End by itself after this time without mounts and clients; `None`: only on a signal.
     pub idle_exit: Option<Duration>,
     pub verbose: bool,
+    /// Mounted before the daemon says that it is ready; without it, it does not start.
+    pub first_mount: Option<FirstMount>,
+}
+
+/// What a daemon in the foreground is there for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FirstMount {
+    pub source: Source,
+    pub directory: PathBuf,
+    pub options: MountOptions,
 }
 
 /// How a start in the background went: the line that the daemon prints.
