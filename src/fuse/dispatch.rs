@@ -40,11 +40,8 @@ impl Dispatcher {
             return answer(&self.fs, request, reply);
         }
         let bytes = request.operation.payload_bytes();
-        let request = Request {
-            caller: request.caller,
-            ino: request.ino,
-            operation: request.operation.into_owned(),
-        };
+        let request =
+            Request { caller: request.caller, ino: request.ino, operation: request.operation.into_owned() };
         let fs = Arc::clone(&self.fs);
         let job = Box::new(move || answer(&fs, request, reply));
         if let Err(job) = self.pool.submit(bytes, job) {

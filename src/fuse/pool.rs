@@ -63,7 +63,11 @@ impl Pool {
             state.threads += usize::from(start);
             start
         };
-        if start { self.start() } else { self.shared.work.notify_one() }
+        if start {
+            self.start();
+        } else {
+            self.shared.work.notify_one();
+        }
         Ok(())
     }
 

@@ -20,44 +20,108 @@ pub struct Request<'a> {
 /// outlive it.
 #[derive(Clone, Debug)]
 pub enum Operation<'a> {
-    Lookup { name: Cow<'a, [u8]> },
+    Lookup {
+        name: Cow<'a, [u8]>,
+    },
     GetAttr,
     SetAttr(SetAttr),
     ReadLink,
-    MkNod { name: Cow<'a, [u8]>, node: NewNode },
-    MkDir { name: Cow<'a, [u8]>, node: NewNode },
-    SymLink { name: Cow<'a, [u8]>, target: Cow<'a, [u8]> },
+    MkNod {
+        name: Cow<'a, [u8]>,
+        node: NewNode,
+    },
+    MkDir {
+        name: Cow<'a, [u8]>,
+        node: NewNode,
+    },
+    SymLink {
+        name: Cow<'a, [u8]>,
+        target: Cow<'a, [u8]>,
+    },
     /// `source` gets another name in the request's directory.
-    Link { source: Ino, name: Cow<'a, [u8]> },
-    Unlink { name: Cow<'a, [u8]> },
-    RmDir { name: Cow<'a, [u8]> },
+    Link {
+        source: Ino,
+        name: Cow<'a, [u8]>,
+    },
+    Unlink {
+        name: Cow<'a, [u8]>,
+    },
+    RmDir {
+        name: Cow<'a, [u8]>,
+    },
     /// `flags` as of renameat2(2).
-    Rename { name: Cow<'a, [u8]>, to_parent: Ino, to_name: Cow<'a, [u8]>, flags: u32 },
+    Rename {
+        name: Cow<'a, [u8]>,
+        to_parent: Ino,
+        to_name: Cow<'a, [u8]>,
+        flags: u32,
+    },
     /// `flags` as of open(2).
-    Open { flags: i32 },
-    Create { name: Cow<'a, [u8]>, node: NewNode, flags: i32 },
+    Open {
+        flags: i32,
+    },
+    Create {
+        name: Cow<'a, [u8]>,
+        node: NewNode,
+        flags: i32,
+    },
     Release,
-    Read { offset: u64, bytes: u32 },
+    Read {
+        offset: u64,
+        bytes: u32,
+    },
     /// `flags` are the file's own with those of the call (`RWF_DSYNC`) added.
-    Write { handle: Handle, offset: u64, data: Cow<'a, [u8]>, flags: i32, kill_suidgid: bool },
+    Write {
+        handle: Handle,
+        offset: u64,
+        data: Cow<'a, [u8]>,
+        flags: i32,
+        kill_suidgid: bool,
+    },
     FSync,
     FSyncDir,
     Flush,
     OpenDir,
     /// `plus`: with attributes.
-    ReadDir { cookie: u64, plus: bool },
+    ReadDir {
+        cookie: u64,
+        plus: bool,
+    },
     StatFs,
     /// `bytes`: room for the value; 0 asks for its size.
-    GetXattr { name: Cow<'a, [u8]>, bytes: u32 },
-    ListXattr { bytes: u32 },
+    GetXattr {
+        name: Cow<'a, [u8]>,
+        bytes: u32,
+    },
+    ListXattr {
+        bytes: u32,
+    },
     /// `flags` as of setxattr(2).
-    SetXattr { name: Cow<'a, [u8]>, value: Cow<'a, [u8]>, flags: i32 },
-    RemoveXattr { name: Cow<'a, [u8]> },
+    SetXattr {
+        name: Cow<'a, [u8]>,
+        value: Cow<'a, [u8]>,
+        flags: i32,
+    },
+    RemoveXattr {
+        name: Cow<'a, [u8]>,
+    },
     /// `mode` as of fallocate(2).
-    Fallocate { offset: u64, bytes: u64, mode: i32 },
-    CopyFileRange { offset: u64, to: Ino, to_offset: u64, bytes: u64 },
+    Fallocate {
+        offset: u64,
+        bytes: u64,
+        mode: i32,
+    },
+    CopyFileRange {
+        offset: u64,
+        to: Ino,
+        to_offset: u64,
+        bytes: u64,
+    },
     /// `whence` as of lseek(2).
-    LSeek { offset: i64, whence: i32 },
+    LSeek {
+        offset: i64,
+        whence: i32,
+    },
     Ioctl,
 }
 
@@ -83,7 +147,7 @@ impl Handle {
 }
 
 /// What the kernel gets.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Answer<'a> {
     Done,
     Entry(Attr),
@@ -229,9 +293,7 @@ impl Operation<'_> {
                 Op::Write { handle, offset, data: own(data), flags, kill_suidgid }
             }
             Op::GetXattr { name, bytes } => Op::GetXattr { name: own(name), bytes },
-            Op::SetXattr { name, value, flags } => {
-                Op::SetXattr { name: own(name), value: own(value), flags }
-            }
+            Op::SetXattr { name, value, flags } => Op::SetXattr { name: own(name), value: own(value), flags },
             Op::RemoveXattr { name } => Op::RemoveXattr { name: own(name) },
             Op::GetAttr => Op::GetAttr,
             Op::SetAttr(set) => Op::SetAttr(set),
