@@ -8,9 +8,16 @@
 //! Invariants: every request ends in exactly one reply, also when its handler panics or the mount
 //! ends; a thread that reads requests never waits for the log.
 
+mod dispatch;
 mod error;
+mod kernel;
 mod mount;
 pub mod mountinfo;
+mod pool;
+pub mod request;
+mod system;
+mod token;
 
+pub use dispatch::Dispatcher;
 pub use error::Error;
-pub use mount::{End, Mount, MountFlags, MountSpec, Observer, mount};
+pub use mount::{End, MEMORY_BYTES_PER_MOUNT, Mount, MountFlags, MountSpec, Observer, mount};

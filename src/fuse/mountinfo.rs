@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn a_mount_of_ours_is_recognised() {
-        let line = r"531 29 0:88 / /srv/my\040data rw,nosuid shared:280 master:3 - fuse.firn db@\134x rw,user_id=0";
+        let line =
+            r"531 29 0:88 / /srv/my\040data rw,nosuid shared:280 master:3 - fuse.firn db@\134x rw,user_id=0";
         let entry = parse_line(line).expect("well-formed");
         assert!(entry.is_firn());
         assert_eq!(entry.directory, Path::new("/srv/my data"));
