@@ -24,7 +24,8 @@ pub(super) struct Create {
 
 impl Create {
     pub(super) fn run(&self, context: &Context) -> Outcome {
-        let options = CreateOptions { quota_bytes: self.quota.map(|size| size.bytes), ..CreateOptions::default() };
+        let options =
+            CreateOptions { quota_bytes: self.quota.map(|size| size.bytes), ..CreateOptions::default() };
         let created = context
             .data_dir_or_create()
             .and_then(|dir| context.client_of(&dir))

@@ -33,10 +33,8 @@ impl Fork {
             }
             client.fork(&self.source, &self.new)
         };
-        let report = context
-            .client()
-            .and_then(fork)
-            .tried(|| format!("fork {} to {}", self.source, self.new))?;
+        let report =
+            context.client().and_then(fork).tried(|| format!("fork {} to {}", self.source, self.new))?;
         context.output.print(&report, |report| {
             let held_us = report.writers_held_ns / 1000;
             format!("forked {} to {}; writers were held for {held_us} µs", self.source, report.volume.name)
@@ -46,7 +44,7 @@ impl Fork {
 
 /// Brings mapped stores to the daemon before a fork or snapshot of a volume's head.
 pub(super) fn write_out(client: &mut Client, volume: &Name, context: &Context) -> Result<(), control::Error> {
-    let missed = write_out_mapped_stores(&client.open_for_writing(volume)?);
+    let missed = write_out_mapped_stores(&client.open_files(volume)?);
     if missed > 0 && context.global.verbose {
         output::complain(&format!(
             "{missed} open files of {volume} could not be written out first; stores through mappings count \
@@ -55,4 +53,3 @@ pub(super) fn write_out(client: &mut Client, volume: &Name, context: &Context) -
     }
     Ok(())
 }
-

@@ -79,9 +79,12 @@ mod tests {
 
     #[test]
     fn the_helper_is_known_by_its_name() {
-        for (program, expected) in
-            [("/sbin/mount.fuse.firn", true), ("mount.firn", true), ("/usr/bin/firn", false), ("mount.fuse", false)]
-        {
+        for (program, expected) in [
+            ("/sbin/mount.fuse.firn", true),
+            ("mount.firn", true),
+            ("/usr/bin/firn", false),
+            ("mount.fuse", false),
+        ] {
             assert_eq!(is_helper(Some(&program.into())), expected, "{program}");
         }
         assert!(!is_helper(None));
@@ -89,7 +92,17 @@ mod tests {
 
     #[test]
     fn what_mount_passes_is_understood() {
-        let mount = mount(&["mount.fuse.firn", "db@s", "/mnt", "-s", "-n", "-o", "ro,data-dir=/d", "-t", "fuse.firn"]);
+        let mount = mount(&[
+            "mount.fuse.firn",
+            "db@s",
+            "/mnt",
+            "-s",
+            "-n",
+            "-o",
+            "ro,data-dir=/d",
+            "-t",
+            "fuse.firn",
+        ]);
         assert_eq!(mount.source.to_string(), "db@s");
         assert_eq!(mount.directory, Path::new("/mnt"));
         assert_eq!(mount.options, ["ro,data-dir=/d"]);

@@ -17,10 +17,8 @@ pub(super) struct Ls {}
 
 impl Ls {
     pub(super) fn run(&self, context: &Context) -> Outcome {
-        let listed = context
-            .client()
-            .and_then(|mut client| client.list())
-            .tried(|| "list the volumes".to_owned())?;
+        let listed =
+            context.client().and_then(|mut client| client.list()).tried(|| "list the volumes".to_owned())?;
         context.output.print(&listed, |volumes| {
             let rows: Vec<_> = volumes.iter().map(row).collect();
             table(&["NAME", "LOCAL", "QUOTA", "PARENT", "SNAPSHOTS", "MOUNTED"], &["LOCAL", "QUOTA"], &rows)

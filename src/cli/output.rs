@@ -99,7 +99,8 @@ pub(super) fn table(header: &[&str], right: &[&str], rows: &[Vec<String>]) -> St
         let mut line = String::new();
         for (column, cell) in cells.enumerate() {
             let padding = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
-            let (before, after) = if right.contains(&header[column]) { (&*padding, "") } else { ("", &*padding) };
+            let (before, after) =
+                if right.contains(&header[column]) { (&*padding, "") } else { ("", &*padding) };
             line.push_str(before);
             line.push_str(cell);
             line.push_str(after);
@@ -122,7 +123,8 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_numbers_are_to_the_right() {
-        let rows = [vec!["db".to_owned(), "1 KiB".to_owned()], vec!["über-long".to_owned(), "10 KiB".to_owned()]];
+        let rows =
+            [vec!["db".to_owned(), "1 KiB".to_owned()], vec!["über-long".to_owned(), "10 KiB".to_owned()]];
         let text = table(&["NAME", "SIZE"], &["SIZE"], &rows);
         assert_eq!(text, "NAME         SIZE\ndb          1 KiB\nüber-long  10 KiB\n");
     }

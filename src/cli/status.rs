@@ -24,13 +24,12 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(&self, context: &Context) -> Outcome {
-        let status = context
-            .client()
-            .and_then(|mut client| client.status(self.volume.as_ref()))
-            .tried(|| match &self.volume {
+        let status = context.client().and_then(|mut client| client.status(self.volume.as_ref())).tried(
+            || match &self.volume {
                 Some(volume) => format!("show the status of {volume}"),
                 None => "show the status".to_owned(),
-            })?;
+            },
+        )?;
         context.output.print(&status, text)
     }
 }
@@ -45,7 +44,10 @@ fn text(status: &DaemonStatus) -> String {
     };
     line(
         "daemon",
-        format!("pid {}, version {}, up {} s", status.daemon.pid, status.daemon.version, status.uptime_seconds),
+        format!(
+            "pid {}, version {}, up {} s",
+            status.daemon.pid, status.daemon.version, status.uptime_seconds
+        ),
     );
     line("data", status.data_dir.display().to_string());
     line(
@@ -73,11 +75,8 @@ fn text(status: &DaemonStatus) -> String {
         line("mount", format!("{} on {}{read_only}", mount.source, mount.directory.display()));
     }
     let rows: Vec<_> = engine.volumes.iter().map(row).collect();
-    let volumes = table(
-        &["VOLUME", "LOCAL", "UNLOGGED", "LAYERS", "STATE"],
-        &["LOCAL", "UNLOGGED", "LAYERS"],
-        &rows,
-    );
+    let volumes =
+        table(&["VOLUME", "LOCAL", "UNLOGGED", "LAYERS", "STATE"], &["LOCAL", "UNLOGGED", "LAYERS"], &rows);
     if !volumes.is_empty() {
         text.push('\n');
         text.push_str(&volumes);

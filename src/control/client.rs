@@ -11,7 +11,7 @@ use super::data_dir::DataDir;
 use super::error::Error;
 use super::options::MountOptions;
 use super::protocol::{
-    self, DaemonInfo, DaemonStatus, HEADER_BYTES, ListedVolume, MountInfo, OpenInodes, Progress, Reply,
+    self, DaemonInfo, DaemonStatus, HEADER_BYTES, ListedVolume, MountInfo, OpenFilesOf, Progress, Reply,
     Request, UnmountTarget,
 };
 use crate::base::Name;
@@ -169,12 +169,12 @@ impl Client {
         self.call(&Request::Sync { volume: volume.clone() }, None, progress)
     }
 
-    /// Which inodes of a volume's mounts are open for writing.
+    /// Which files of a volume's writable mounts are open.
     ///
     /// # Errors
     /// See [`Client::create`].
-    pub fn open_for_writing(&mut self, volume: &Name) -> Result<Vec<OpenInodes>, Error> {
-        self.short(&Request::OpenForWriting { volume: volume.clone() })
+    pub fn open_files(&mut self, volume: &Name) -> Result<Vec<OpenFilesOf>, Error> {
+        self.short(&Request::OpenFiles { volume: volume.clone() })
     }
 
     fn short<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, Error> {

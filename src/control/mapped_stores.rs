@@ -1,7 +1,7 @@
 //! Before a fork: bringing stores through shared writable mappings from the kernel to the daemon.
 //!
 //! Whatever `write()` took is in the daemon already. Stores through a mapping may still be in the
-//! kernel, and `syncfs` does not wait for them, so each inode that is open for writing is opened by
+//! kernel, and `syncfs` does not wait for them, so each file that is open is opened once more by
 //! handle and written out. It is the *command* that must do so: a thread of the daemon would wait for
 //! the daemon. FUSE takes handles of cached inodes without a word to the daemon, and open ones are
 //! cached; the capability to use them is root's alone. For others, and for files that are no longer
@@ -10,16 +10,16 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::protocol::OpenInodes;
+use super::protocol::OpenFilesOf;
 use crate::io::{open_fuse_inode, write_out};
 
-/// Writes out the mapped stores of files that are open for writing. Returns how many files could not
+/// Writes out the mapped stores of files that are open. Returns how many files could not
 /// be, for whatever reason; one that was closed meanwhile has been written out by that.
-pub fn write_out_mapped_stores(mounts: &[OpenInodes]) -> usize {
+pub fn write_out_mapped_stores(mounts: &[OpenFilesOf]) -> usize {
     mounts.iter().map(write_out_mount).sum()
 }
 
-fn write_out_mount(mount: &OpenInodes) -> usize {
+fn write_out_mount(mount: &OpenFilesOf) -> usize {
     if mount.inodes.is_empty() {
         return 0;
     }

@@ -12,7 +12,6 @@
 mod attend;
 mod client;
 mod data_dir;
-mod dead_mount;
 mod error;
 mod mapped_stores;
 mod options;
@@ -24,7 +23,6 @@ mod start;
 pub use attend::attend;
 pub use client::Client;
 pub use data_dir::{DataDir, Lock, default_data_dir};
-pub use dead_mount::detach_dead_mount;
 pub use error::Error;
 pub use mapped_stores::write_out_mapped_stores;
 pub use options::{InvalidMountOption, MountOptions};
@@ -36,3 +34,12 @@ pub use crate::volume::{
     CheckReport, CreateOptions, Durability, ForkReport, SnapshotInfo, Source, Status, VolumeInfo,
     VolumeStatus,
 };
+
+/// Takes away a dead firn mount, as a killed daemon leaves it. Returns what had been mounted there, or
+/// `None` when there is none.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn detach_dead_mount(directory: &std::path::Path) -> Result<Option<String>, Error> {
+    crate::fuse::detach_dead(directory).map_err(|error| Error::Refused(error.to_string()))
+}

@@ -50,7 +50,10 @@ pub enum Request {
         directory: PathBuf,
         options: MountOptions,
     },
-    Unmount { target: UnmountTarget, lazy: bool },
+    Unmount {
+        target: UnmountTarget,
+        lazy: bool,
+    },
     /// Answers whether a mount is gone: at once when it is, else within a few seconds.
     AwaitUnmount {
         directory: PathBuf,
@@ -80,8 +83,8 @@ pub enum Request {
     Sync {
         volume: Name,
     },
-    /// Which inodes of a volume's mounts are open for writing.
-    OpenForWriting {
+    /// Which files of a volume's writable mounts are open.
+    OpenFiles {
         volume: Name,
     },
 }
@@ -158,9 +161,9 @@ pub struct DaemonStatus {
     pub engine: Status,
 }
 
-/// Inodes of one mount that are open for writing.
+/// Files of one mount that are open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenInodes {
+pub struct OpenFilesOf {
     pub directory: PathBuf,
     pub inodes: Vec<u64>,
 }
@@ -240,7 +243,10 @@ mod tests {
                 directory: "/m".into(),
                 options: MountOptions::default(),
             },
-            Request::Unmount { target: UnmountTarget { text: "x".into(), source: None, directory: Some("/m".into()) }, lazy: false },
+            Request::Unmount {
+                target: UnmountTarget { text: "x".into(), source: None, directory: Some("/m".into()) },
+                lazy: false,
+            },
             Request::Fork { source, new: name("new") },
             Request::Check { volume: None },
             Request::List,

@@ -23,7 +23,7 @@ use super::data_dir::{DataDir, Lock};
 use super::error::Error;
 use super::options::MountOptions;
 use super::protocol::{
-    self, DaemonInfo, DaemonStatus, HEADER_BYTES, ListedVolume, MountInfo, OpenInodes, Progress, Reply,
+    self, DaemonInfo, DaemonStatus, HEADER_BYTES, ListedVolume, MountInfo, OpenFilesOf, Progress, Reply,
     Request, UnmountTarget,
 };
 use crate::base::Name;
@@ -59,7 +59,7 @@ pub trait Service: Send + Sync + 'static {
     fn status(&self, volume: Option<&Name>) -> Result<DaemonStatus>;
     fn check(&self, volume: Option<&Name>, report: Report<'_>) -> Result<CheckReport>;
     fn sync(&self, volume: &Name, report: Report<'_>) -> Result<()>;
-    fn open_for_writing(&self, volume: &Name) -> Result<Vec<OpenInodes>>;
+    fn open_files(&self, volume: &Name) -> Result<Vec<OpenFilesOf>>;
 
     /// Whether ending now would take nothing from anybody: no mounts.
     fn idle(&self) -> bool;
@@ -340,7 +340,7 @@ fn dispatch(service: &impl Service, request: Request, report: Report<'_>) -> Res
         Request::Status { volume } => json(&service.status(volume.as_ref())?),
         Request::Check { volume } => json(&service.check(volume.as_ref(), report)?),
         Request::Sync { volume } => json(&service.sync(&volume, report)?),
-        Request::OpenForWriting { volume } => json(&service.open_for_writing(&volume)?),
+        Request::OpenFiles { volume } => json(&service.open_files(&volume)?),
     }
 }
 
@@ -360,7 +360,7 @@ fn verb_of(request: &Request) -> &'static str {
         Request::Status { .. } => "status",
         Request::Check { .. } => "check",
         Request::Sync { .. } => "sync",
-        Request::OpenForWriting { .. } => "open-for-writing",
+        Request::OpenFiles { .. } => "open-files",
     }
 }
 

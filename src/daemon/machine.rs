@@ -28,7 +28,8 @@ pub(super) fn raise_descriptor_limit() -> Result<u64, Error> {
 
 /// The machine's memory, in bytes.
 pub(super) fn memory_bytes() -> Result<u64, Error> {
-    let unknown = |why: String| Error::Start(format!("cannot tell the machine's memory: {why}; say --memory SIZE"));
+    let unknown =
+        |why: String| Error::Start(format!("cannot tell the machine's memory: {why}; say --memory SIZE"));
     let text = read_to_string("/proc/meminfo").map_err(|error| unknown(error.to_string()))?;
     meminfo_total(&text).ok_or_else(|| unknown("/proc/meminfo has no MemTotal".to_owned()))
 }
@@ -45,10 +46,7 @@ pub(super) fn resident_bytes() -> u64 {
 /// The least memory limit of this process's control group and those above it, in bytes.
 pub(super) fn cgroup_limit_bytes() -> Option<u64> {
     let groups = read_to_string("/proc/self/cgroup").ok()?;
-    limit_files(&groups)
-        .iter()
-        .filter_map(|file| parse_limit(&read_to_string(file).ok()?))
-        .min()
+    limit_files(&groups).iter().filter_map(|file| parse_limit(&read_to_string(file).ok()?)).min()
 }
 
 fn meminfo_total(text: &str) -> Option<u64> {
@@ -70,7 +68,9 @@ fn limit_files(groups: &str) -> Vec<PathBuf> {
             continue;
         };
         let group = group.trim_start_matches('/');
-        files.extend(root.join(group).ancestors().take_while(|dir| dir.starts_with(root)).map(|dir| dir.join(file)));
+        files.extend(
+            root.join(group).ancestors().take_while(|dir| dir.starts_with(root)).map(|dir| dir.join(file)),
+        );
     }
     files
 }

@@ -68,7 +68,8 @@ fn serve(dir: DataDir, options: &DaemonOptions, started: impl FnOnce()) -> Resul
     let open = move || {
         let clock = Arc::new(SystemClock::new());
         let rng = Arc::new(SystemRng);
-        let disk = RealDisk::open(&path).map_err(|error| Error::Start(format!("{}: {error}", path.display())))?;
+        let disk =
+            RealDisk::open(&path).map_err(|error| Error::Start(format!("{}: {error}", path.display())))?;
         let config = Config { memory_bytes: budget.bytes, ..Config::default() };
         let engine = Engine::open(Arc::new(disk), clock.clone(), rng.clone(), config)
             .map_err(|error| Error::Start(error.to_string()))?;

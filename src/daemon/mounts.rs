@@ -4,7 +4,7 @@
 //! there is one, the volume counts as mounted.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use firnfs::control::protocol::{MountInfo, UnmountTarget};
@@ -31,24 +31,6 @@ impl ActiveMount {
     /// The filesystem, while the mount has not ended.
     pub(super) fn fs(&self) -> Option<Arc<Fs>> {
         self.fs.lock().clone()
-    }
-
-    /// Makes everything written so far durable.
-    pub(super) fn sync(&self) -> Result<(), Error> {
-        let Some(fs) = self.fs() else { return Ok(()) };
-        let (done, outcome) = mpsc::channel();
-        fs.sync(Box::new(move |result| {
-            // Nobody waits any more only if this thread is gone.
-            let _ = done.send(result);
-        }));
-        drop(fs);
-        match outcome.recv() {
-            Ok(result) => Ok(result?),
-            Err(mpsc::RecvError) => Err(Error::Refused(format!(
-                "the flush of {} ended without an outcome; whether its last changes are durable is unknown",
-                self.info.source
-            ))),
-        }
     }
 }
 
@@ -78,9 +60,8 @@ impl Mounts {
         if table.closed {
             return Err(Error::Refused("the daemon is shutting down; try again in a moment".to_owned()));
         }
-        let taken = |entry: &&Arc<ActiveMount>| {
-            entry.info.directory == info.directory && entry.mount.get().is_none()
-        };
+        let taken =
+            |entry: &&Arc<ActiveMount>| entry.info.directory == info.directory && entry.mount.get().is_none();
         if let Some(other) = table.entries.iter().find(taken) {
             return Err(Error::Refused(format!(
                 "{} is just being mounted on {}; choose another directory",
@@ -90,8 +71,7 @@ impl Mounts {
         }
         let id = MountId(table.next_id);
         table.next_id += 1;
-        let entry =
-            Arc::new(ActiveMount { id, info, mount: OnceLock::new(), fs: Mutex::new(Some(fs)) });
+        let entry = Arc::new(ActiveMount { id, info, mount: OnceLock::new(), fs: Mutex::new(Some(fs)) });
         table.entries.push(Arc::clone(&entry));
         Ok(entry)
     }

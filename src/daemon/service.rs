@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use firnfs::base::Name;
 use firnfs::control::protocol::{
-    DaemonInfo, DaemonStatus, ListedVolume, MountInfo, OpenInodes, Progress, UnmountTarget,
+    DaemonInfo, DaemonStatus, ListedVolume, MountInfo, OpenFilesOf, Progress, UnmountTarget,
 };
 use firnfs::control::{
-    CheckReport, CreateOptions, Error, ForkReport, MountOptions, Report, Service, SnapshotInfo, Source, VolumeInfo,
+    CheckReport, CreateOptions, Error, ForkReport, MountOptions, Report, Service, SnapshotInfo, Source,
+    VolumeInfo,
 };
 use firnfs::fs::{Caller, Fs};
 use firnfs::fuse::{self, End, MountFlags, MountSpec};
@@ -67,7 +68,7 @@ impl DaemonService {
     fn end_mount(&self, entry: &ActiveMount, lazy: bool, report: Report<'_>) -> Result<(), Error> {
         let step = |step: String| report(Progress { step, done: 0, total: 0 });
         step(format!("flushing {}", entry.info.source));
-        entry.sync()?;
+        flush(&self.engine, entry)?;
         let Some(mount) = entry.mount.get() else {
             return Err(Error::Refused(format!("{} is just being mounted; try again", entry.info.source)));
         };
@@ -84,7 +85,7 @@ impl DaemonService {
     /// At the daemon's end: unmounts, detaching what stays busy.
     fn force_mount(&self, entry: &ActiveMount) {
         let directory = entry.info.directory.display();
-        if let Err(error) = entry.sync() {
+        if let Err(error) = flush(&self.engine, entry) {
             tracing::error!("cannot flush {}: {error}", entry.info.source);
         }
         let Some(mount) = entry.mount.get() else { return };
@@ -109,8 +110,16 @@ impl DaemonService {
     }
 }
 
+/// Makes everything that was written through a mount so far durable.
+fn flush(engine: &Engine, entry: &ActiveMount) -> Result<(), Error> {
+    if entry.info.read_only {
+        return Ok(());
+    }
+    Ok(engine.sync(&entry.info.source.volume)?)
+}
+
 /// When a mount has ended, by whom ever: what was written last becomes durable, and the volume is free.
-fn on_end(mounts: &Mounts, entry: &ActiveMount, end: &End) {
+fn on_end(engine: &Engine, mounts: &Mounts, entry: &ActiveMount, end: &End) {
     let directory = entry.info.directory.display();
     let source = &entry.info.source;
     match end {
@@ -118,7 +127,7 @@ fn on_end(mounts: &Mounts, entry: &ActiveMount, end: &End) {
         End::Aborted => tracing::warn!("the mount of {source} on {directory} was aborted"),
         End::Failed(why) => tracing::error!("the mount of {source} on {directory} failed: {why}"),
     }
-    if let Err(error) = entry.sync() {
+    if let Err(error) = flush(engine, entry) {
         tracing::error!("cannot flush {source} after its unmount: {error}");
     }
     mounts.remove(entry);
@@ -148,8 +157,9 @@ impl Service for DaemonService {
             observer: None,
         };
         let fs = entry.fs().expect("it is taken when the mount ends, which has not begun");
-        let (mounts, ending) = (Arc::clone(&self.mounts), Arc::clone(&entry));
-        let mounted = fuse::mount(fs, spec, move |end| on_end(&mounts, &ending, &end));
+        let (engine, mounts, ending) =
+            (Arc::clone(&self.engine), Arc::clone(&self.mounts), Arc::clone(&entry));
+        let mounted = fuse::mount(fs, spec, move |end| on_end(&engine, &mounts, &ending, &end));
         match mounted {
             Ok(mount) => {
                 // Only this thread sets it.
@@ -164,7 +174,12 @@ impl Service for DaemonService {
         }
     }
 
-    fn unmount(&self, target: &UnmountTarget, lazy: bool, report: Report<'_>) -> Result<Vec<MountInfo>, Error> {
+    fn unmount(
+        &self,
+        target: &UnmountTarget,
+        lazy: bool,
+        report: Report<'_>,
+    ) -> Result<Vec<MountInfo>, Error> {
         let found = self.mounts.find(target)?;
         found.iter().try_for_each(|entry| self.end_mount(entry, lazy, report))?;
         Ok(found.iter().map(|entry| entry.info.clone()).collect())
@@ -240,19 +255,16 @@ impl Service for DaemonService {
     }
 
     fn sync(&self, volume: &Name, report: Report<'_>) -> Result<(), Error> {
-        self.engine.info(volume)?;
         report(Progress { step: format!("flushing {volume}"), done: 0, total: 0 });
-        // What is not mounted was made durable when it was unmounted.
-        let head = Source { volume: volume.clone(), snapshot: None };
-        self.mounts.of(&head).iter().try_for_each(|entry| entry.sync())
+        Ok(self.engine.sync(volume)?)
     }
 
-    fn open_for_writing(&self, volume: &Name) -> Result<Vec<OpenInodes>, Error> {
+    fn open_files(&self, volume: &Name) -> Result<Vec<OpenFilesOf>, Error> {
         self.engine.info(volume)?;
         let head = Source { volume: volume.clone(), snapshot: None };
-        let inodes = |entry: &Arc<ActiveMount>| OpenInodes {
+        let inodes = |entry: &Arc<ActiveMount>| OpenFilesOf {
             directory: entry.info.directory.clone(),
-            inodes: entry.fs().map_or_else(Vec::new, |fs| fs.open_for_writing()).iter().map(|ino| ino.0).collect(),
+            inodes: entry.fs().map_or_else(Vec::new, |fs| fs.open_files()).iter().map(|ino| ino.0).collect(),
         };
         Ok(self.mounts.of(&head).iter().map(inodes).collect())
     }

@@ -1,7 +1,5 @@
 //! The threads that drive the engine: it has none of its own.
 
-#![expect(clippy::disallowed_methods, reason = "the composition root starts threads")]
-
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -43,7 +41,12 @@ impl Steps {
         Ok(closed?)
     }
 
-    fn spawn(&self, name: &'static str, engine: &Arc<Engine>, step: fn(&Engine, Duration)) -> Result<(), Error> {
+    fn spawn(
+        &self,
+        name: &'static str,
+        engine: &Arc<Engine>,
+        step: fn(&Engine, Duration),
+    ) -> Result<(), Error> {
         let (engine, stopping) = (Arc::clone(engine), Arc::clone(&self.stopping));
         let body = move || {
             while !stopping.load(Ordering::Relaxed) {
