@@ -187,6 +187,19 @@ impl Nodes {
         self.shard(node.ino).lock().insert(node.ino, Arc::new(RwLock::new(node)));
     }
 
+    /// The regular files that handles keep alive.
+    pub(super) fn open_files(&self) -> Vec<Ino> {
+        let mut open = Vec::new();
+        for shard in &self.shards {
+            // A node may be locked by an operation that waits for the log: not under the shard's lock.
+            let nodes: Vec<NodeRef> =
+                shard.lock().entries.values().map(|entry| Arc::clone(&entry.node)).collect();
+            let nodes = nodes.iter().map(|node| node.read());
+            open.extend(nodes.filter(|node| node.opens > 0 && node.need_file().is_ok()).map(|node| node.ino));
+        }
+        open
+    }
+
     /// Forgets an inode that is no more.
     pub(super) fn forget(&self, ino: Ino) {
         self.shard(ino).lock().entries.remove(&ino.0);
