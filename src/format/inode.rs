@@ -231,7 +231,7 @@ mod tests {
             uid: 1000,
             gid: 100,
             rdev: 0x0801,
-            size: 0x0102_0304_05,
+            size: 0x0001_0203_0405,
             pages: 7,
             atime: -1,
             mtime: 0x1122_3344_5566_7788,
