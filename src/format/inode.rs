@@ -9,8 +9,8 @@
 //! ```
 //!
 //! The first half is the head, which every change rewrites; the second is written once, when the inode
-//! is made. A record of zeros was never used. One with a version and mode 0 was used and is free for
-//! ever: numbers are not used again.
+//! is made. A record of zeros was never used, or all of its page is free for ever and removed. One with a
+//! version and mode 0 was used and is free for ever: numbers are not used again.
 
 use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
