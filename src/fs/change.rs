@@ -81,11 +81,14 @@ pub(super) struct Change<'a> {
 /// Taken, by the page of the table, by changes that free an inode: the last one of a page removes it.
 pub(super) type TableLocks = [Mutex<()>; TABLE_LOCKS];
 
+/// What an ordinary change needs.
+const EDITS: usize = 8;
 const TABLE_LOCKS: usize = 16;
 
 impl<'a> Change<'a> {
     pub(super) fn new() -> Self {
-        Change { operation: Operation::new(), pages: 0, inodes: 0, freed: None }
+        let edits = Vec::with_capacity(EDITS);
+        Change { operation: Operation { edits, frees: false }, pages: 0, inodes: 0, freed: None }
     }
 
     /// A change that gives space back: neither the quota nor a full disk may stand in its way.
