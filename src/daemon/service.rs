@@ -96,7 +96,8 @@ impl DaemonService {
         }
         if mount.ended().is_none() && mount.unmount(false).is_err() {
             tracing::warn!("{directory} stays busy; detaching it, its users get errors from now on");
-            if let Err(error) = mount.unmount(true).and_then(|()| mount.abort()) {
+            // In this order: where the kernel offers no other way, only what is in place can be aborted.
+            for error in [mount.abort(), mount.unmount(true)].into_iter().filter_map(Result::err) {
                 tracing::error!("{error}");
             }
         }

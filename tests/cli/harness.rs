@@ -13,40 +13,40 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 /// Longer than anything here takes: only a hang reaches it.
 const HANG: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
-pub struct World {
+pub(crate) struct World {
     temp: tempfile::TempDir,
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
 }
 
 /// What a command said.
 #[derive(Debug)]
-pub struct Said {
-    pub ok: bool,
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Said {
+    pub(crate) ok: bool,
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_data("data")
     }
 
     /// With the data directory at a path below the temporary one.
-    pub fn with_data(path: &str) -> Self {
+    pub(crate) fn with_data(path: &str) -> Self {
         let temp = tempfile::Builder::new().prefix("firn-cli-").tempdir().expect("a temporary directory");
         let data = temp.path().join(path);
         World { temp, data }
     }
 
     /// A directory of this world, made when missing.
-    pub fn dir(&self, name: &str) -> PathBuf {
+    pub(crate) fn dir(&self, name: &str) -> PathBuf {
         let path = self.temp.path().join(name);
         fs::create_dir_all(&path).expect("space for a directory");
         path
     }
 
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
         command.args(arguments).env("FIRN_DATA_DIR", &self.data).env_remove("NOTIFY_SOCKET");
         command.env("FIRN_MEMORY", "64M").current_dir(self.temp.path());
@@ -54,19 +54,19 @@ impl World {
         command
     }
 
-    pub fn firn(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn firn(&self, arguments: &[&str]) -> Said {
         Said::from(self.command(arguments).output().expect("firn runs"))
     }
 
     /// Runs a command that must succeed; returns its standard output.
-    pub fn done(&self, arguments: &[&str]) -> String {
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
         let said = self.firn(arguments);
         assert!(said.ok, "firn {arguments:?}: {}", said.stderr);
         said.stdout
     }
 
     /// Runs a command that must fail with one line; returns the line.
-    pub fn refused(&self, arguments: &[&str]) -> String {
+    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
         let said = self.firn(arguments);
         assert!(!said.ok, "firn {arguments:?} succeeded: {}", said.stdout);
         assert_eq!(said.stderr.lines().count(), 1, "one line: {:?}", said.stderr);
@@ -74,14 +74,14 @@ impl World {
         said.stderr
     }
 
-    pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let mut arguments = arguments.to_vec();
         arguments.push("--json");
         serde_json::from_str(&self.done(&arguments)).expect("one JSON document")
     }
 
     /// Makes a volume and mounts it; returns the mount point.
-    pub fn mounted(&self, volume: &str) -> PathBuf {
+    pub(crate) fn mounted(&self, volume: &str) -> PathBuf {
         let directory = self.dir(&format!("mnt-{volume}"));
         self.done(&["create", volume]);
         self.done(&["mount", volume, text(&directory)]);
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// The pid of the daemon that holds the data directory.
-    pub fn daemon(&self) -> Option<Pid> {
+    pub(crate) fn daemon(&self) -> Option<Pid> {
         let mut lock = File::open(self.data.join("lock")).ok()?;
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
             return None;
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// Sends the daemon a signal and waits for its end.
-    pub fn end_daemon(&self, signal: Signal) {
+    pub(crate) fn end_daemon(&self, signal: Signal) {
         let pid = self.daemon().expect("a daemon runs");
         let process = pidfd_open(pid, PidfdFlags::empty()).expect("it runs");
         kill_process(pid, signal).expect("it is ours");
@@ -109,7 +109,7 @@ impl World {
     }
 
     /// What firn has mounted in this world.
-    pub fn mounts(&self) -> Vec<PathBuf> {
+    pub(crate) fn mounts(&self) -> Vec<PathBuf> {
         let table = fs::read_to_string("/proc/self/mountinfo").expect("proc is mounted");
         let below = |line: &str| {
             let directory = PathBuf::from(line.split(' ').nth(4)?);
@@ -145,12 +145,12 @@ impl From<Output> for Said {
     }
 }
 
-pub fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("a path of ours is text")
 }
 
 /// Waits for a child, or kills it and fails.
-pub fn wait_for(child: Child) -> Said {
+pub(crate) fn wait_for(child: Child) -> Said {
     let pid = Pid::from_child(&child);
     let process = pidfd_open(pid, PidfdFlags::empty()).expect("it is not reaped yet");
     if poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&HANG)) != Ok(1) {
