@@ -39,14 +39,17 @@ impl Mount {
 impl Daemon {
     /// Starts a daemon with default options on a new data directory.
     pub(crate) fn new(test: &str) -> Self {
-        Self::with_args(test, [])
+        Self::with_args(test, Vec::new())
     }
 
-    /// Starts a daemon with options of `firn daemon` on a new data directory.
-    pub(crate) fn with_args<const N: usize>(test: &str, args: [&str; N]) -> Self {
+    /// Starts a daemon with a memory budget of so many MiB on a new data directory.
+    pub(crate) fn with_memory(test: &str, mib: u64) -> Self {
+        Self::with_args(test, vec!["--memory".into(), format!("{mib}MiB").into()])
+    }
+
+    fn with_args(test: &str, args: Vec<OsString>) -> Self {
         let scratch = Scratch::new(test);
         let data = scratch.dir("data");
-        let args = args.into_iter().map(OsString::from).collect();
         let mut daemon = Self { data, args, process: None, scratch };
         daemon.start();
         daemon
