@@ -44,7 +44,7 @@ impl Daemon {
 
     /// Starts a daemon with a memory budget of so many MiB on a new data directory.
     pub(crate) fn with_memory(test: &str, mib: u64) -> Self {
-        Self::with_args(test, vec!["--memory".into(), format!("{mib}MiB").into()])
+        Self::with_args(test, vec!["--memory".into(), format!("{mib}M").into()])
     }
 
     fn with_args(test: &str, args: Vec<OsString>) -> Self {
@@ -83,9 +83,15 @@ impl Daemon {
         });
         wait_until("the daemon to answer", || {
             assert!(process.runs(), "the daemon ended at its start:\n{}", self.log());
-            self.try_firn(["status", "--json"]).is_ok()
+            // Only once the lock is taken: a command that finds no daemon starts one of its own.
+            self.locked_by() == Some(process.pid()) && self.try_firn(["status"]).is_ok()
         });
         self.process = Some(process);
+    }
+
+    /// The process id in the lock file of the data directory.
+    fn locked_by(&self) -> Option<u32> {
+        std::fs::read_to_string(self.data.join("lock")).ok()?.trim().parse().ok()
     }
 
     /// SIGKILL, as a crash would. Mounts turn dead: every access fails with ENOTCONN.
