@@ -1,5 +1,9 @@
 //! The filesystem's vocabulary.
 
+use crate::base::limits::PAGE_BYTES;
+use crate::format::inode::{
+    Inode, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
+};
 use crate::io::Timestamp;
 
 /// An inode number. Only grows, never reused; the root is 1.
@@ -22,6 +26,39 @@ pub enum Kind {
     BlockDevice,
 }
 
+impl Kind {
+    /// The bits of `S_IFMT`.
+    pub(super) fn bits(self) -> u16 {
+        match self {
+            Kind::File => S_IFREG,
+            Kind::Directory => S_IFDIR,
+            Kind::Symlink => S_IFLNK,
+            Kind::Fifo => S_IFIFO,
+            Kind::Socket => S_IFSOCK,
+            Kind::CharDevice => S_IFCHR,
+            Kind::BlockDevice => S_IFBLK,
+        }
+    }
+
+    /// The bits of `S_IFMT`, shifted right by 12.
+    pub(super) fn entry_kind(self) -> u8 {
+        (self.bits() >> 12).to_le_bytes()[0]
+    }
+
+    /// The kind in a mode that a decoder has checked.
+    pub(super) fn of(mode: u16) -> Self {
+        match mode & S_IFMT {
+            S_IFDIR => Kind::Directory,
+            S_IFLNK => Kind::Symlink,
+            S_IFIFO => Kind::Fifo,
+            S_IFSOCK => Kind::Socket,
+            S_IFCHR => Kind::CharDevice,
+            S_IFBLK => Kind::BlockDevice,
+            _ => Kind::File,
+        }
+    }
+}
+
 /// What stat(2) shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attr {
@@ -41,6 +78,27 @@ pub struct Attr {
     pub atime: Timestamp,
     pub mtime: Timestamp,
     pub ctime: Timestamp,
+}
+
+impl Attr {
+    pub(super) fn new(ino: Ino, inode: &Inode) -> Self {
+        let kind = Kind::of(inode.mode);
+        let size = if kind == Kind::Directory { inode.pages * PAGE_BYTES as u64 } else { inode.size };
+        Attr {
+            ino,
+            kind,
+            mode: inode.mode & 0o7777,
+            nlink: inode.nlink,
+            uid: inode.uid,
+            gid: inode.gid,
+            rdev: inode.rdev,
+            size,
+            blocks: (inode.pages + inode.xattr_pages()) * (PAGE_BYTES as u64 / 512),
+            atime: Timestamp { nanos: inode.atime },
+            mtime: Timestamp { nanos: inode.mtime },
+            ctime: Timestamp { nanos: inode.ctime },
+        }
+    }
 }
 
 /// Who asks.
