@@ -68,7 +68,8 @@ const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
 const _: () = assert!(size_of::<LeafSlot>() == LEAF_SLOT_BYTES);
 const _: () = assert!(size_of::<InnerSlot>() == INNER_SLOT_BYTES);
 // Half of a full leaf, and the largest entry: what a split leaves always takes one more.
-const _: () = assert!(HEADER_BYTES + (PAGE_BYTES - HEADER_BYTES) / 2 + 2 * (LEAF_SLOT_BYTES + 255) < PAGE_BYTES);
+const _: () =
+    assert!(HEADER_BYTES + (PAGE_BYTES - HEADER_BYTES) / 2 + 2 * (LEAF_SLOT_BYTES + 255) < PAGE_BYTES);
 
 /// A name in a directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,7 +114,11 @@ impl DirPage {
         if header.level > LEVEL_MAX || header.reserved != [0; 8] {
             return Err(Malformed("directory page with an impossible header"));
         }
-        if header.level == 0 { page.check_leaf()? } else { page.check_inner()? }
+        if header.level == 0 {
+            page.check_leaf()?
+        } else {
+            page.check_inner()?
+        }
         Ok(page)
     }
 
@@ -126,7 +131,8 @@ impl DirPage {
         let mut key_before = KEY_MIN - 1;
         let mut named_bytes = 0;
         for slot in self.leaf_slots() {
-            let (key, at, bytes) = (slot.key.get(), usize::from(slot.name_at.get()), usize::from(slot.name_bytes));
+            let (key, at, bytes) =
+                (slot.key.get(), usize::from(slot.name_at.get()), usize::from(slot.name_bytes));
             if key <= key_before || key > KEY_MAX {
                 return Err(Malformed("directory page out of order"));
             }
@@ -236,7 +242,8 @@ impl DirPage {
     }
 
     fn free_bytes(&self) -> usize {
-        let used: usize = self.leaf_slots().iter().map(|slot| LEAF_SLOT_BYTES + usize::from(slot.name_bytes)).sum();
+        let used: usize =
+            self.leaf_slots().iter().map(|slot| LEAF_SLOT_BYTES + usize::from(slot.name_bytes)).sum();
         PAGE_BYTES - HEADER_BYTES - used
     }
 
@@ -375,7 +382,8 @@ impl DirPage {
     pub fn split_inner(&mut self) -> (u64, DirPage) {
         let kept = self.count() / 2;
         let mut upper = DirPage::new(self.level());
-        let slots = &self.0[HEADER_BYTES + kept * INNER_SLOT_BYTES..HEADER_BYTES + self.count() * INNER_SLOT_BYTES];
+        let slots =
+            &self.0[HEADER_BYTES + kept * INNER_SLOT_BYTES..HEADER_BYTES + self.count() * INNER_SLOT_BYTES];
         upper.0[HEADER_BYTES..HEADER_BYTES + slots.len()].copy_from_slice(slots);
         upper.set_count(self.count() - kept);
         self.set_count(kept);

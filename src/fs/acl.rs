@@ -30,14 +30,15 @@ fn shift(tag: Tag, has_mask: bool) -> Option<u32> {
 /// The permission bits that an ACL gives a mode.
 pub(super) fn permissions(acl: &Acl) -> u16 {
     let has_mask = has_mask(acl);
-    acl.entries().iter().fold(0, |mode, entry| {
-        mode | shift(entry.tag, has_mask).map_or(0, |shift| entry.perm << shift)
-    })
+    acl.entries()
+        .iter()
+        .fold(0, |mode, entry| mode | shift(entry.tag, has_mask).map_or(0, |shift| entry.perm << shift))
 }
 
 /// The permission bits that say all that the ACL says, if there are such.
 pub(super) fn as_mode(acl: &Acl) -> Option<u16> {
-    let minimal = acl.entries().iter().all(|entry| matches!(entry.tag, Tag::UserObj | Tag::GroupObj | Tag::Other));
+    let minimal =
+        acl.entries().iter().all(|entry| matches!(entry.tag, Tag::UserObj | Tag::GroupObj | Tag::Other));
     minimal.then(|| permissions(acl))
 }
 

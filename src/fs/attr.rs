@@ -1,7 +1,7 @@
 //! Attributes: getattr, setattr, and the clearing of set-id bits and file capabilities.
 
-use crate::base::{PageNo, Space};
 use crate::base::limits::{FILE_BYTES_MAX, PAGE_BYTES};
+use crate::base::{PageNo, Space};
 use crate::format::inode::{HAS_ACCESS_ACL, HAS_CAPABILITY, Inode, S_IFDIR, S_IFMT};
 
 use super::change::Change;
@@ -57,7 +57,12 @@ impl Fs {
     }
 
     /// Commits a change of one inode, its new record included.
-    pub(super) fn commit_inode(&self, mut change: Change<'_>, node: &mut WriteGuard, next: Inode) -> Result<()> {
+    pub(super) fn commit_inode(
+        &self,
+        mut change: Change<'_>,
+        node: &mut WriteGuard,
+        next: Inode,
+    ) -> Result<()> {
         change.inode(node.ino, &next);
         self.commit(change)?;
         node.inode = next;
@@ -101,7 +106,13 @@ impl Fs {
     }
 
     /// Changes the size of a file. What comes reads as zeros and costs nothing.
-    pub(super) fn resize(&self, change: &mut Change<'_>, ino: Ino, next: &mut Inode, size: u64) -> Result<()> {
+    pub(super) fn resize(
+        &self,
+        change: &mut Change<'_>,
+        ino: Ino,
+        next: &mut Inode,
+        size: u64,
+    ) -> Result<()> {
         if size > FILE_BYTES_MAX {
             return Err(Error::FileTooLarge);
         }

@@ -135,13 +135,7 @@ impl Checker<'_> {
             self.check_end(ino, &inode);
         }
         self.check_xattrs(ino, &inode);
-        Some(Known {
-            mode: inode.mode,
-            nlink: inode.nlink,
-            parent: inode.parent,
-            found: 0,
-            orphan: false,
-        })
+        Some(Known { mode: inode.mode, nlink: inode.nlink, parent: inode.parent, found: 0, orphan: false })
     }
 
     fn check_end(&mut self, ino: u64, inode: &Inode) {
@@ -219,7 +213,11 @@ impl Checker<'_> {
 
     fn walk_orphans(&mut self) {
         for (ino, kind, name) in self.read_directory(ORPHANS.0) {
-            self.require(name == format!("{ino:016x}").as_bytes(), ino, "it is on the orphan list by another name");
+            self.require(
+                name == format!("{ino:016x}").as_bytes(),
+                ino,
+                "it is on the orphan list by another name",
+            );
             match self.table.get_mut(&ino) {
                 Some(known) if known.nlink == 0 && known.mode >> 12 == u16::from(kind) => known.orphan = true,
                 _ => self.report(ino, "it is on the orphan list and no orphan"),
@@ -239,7 +237,11 @@ impl Checker<'_> {
             if known.found != known.nlink {
                 self.report(ino, &format!("it has {} links and says {}", known.found, known.nlink));
             }
-            self.require(known.nlink > 0 || known.orphan, ino, "it has no name and is not on the orphan list");
+            self.require(
+                known.nlink > 0 || known.orphan,
+                ino,
+                "it has no name and is not on the orphan list",
+            );
         }
     }
 

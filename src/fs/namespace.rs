@@ -126,7 +126,13 @@ impl Fs {
     }
 
     /// Gives a new inode the ACLs that its parent has for it, or else applies the umask.
-    fn inherit(&self, parent: Ino, parent_inode: &Inode, node: &NewNode, inode: &mut Inode) -> Result<Xattrs> {
+    fn inherit(
+        &self,
+        parent: Ino,
+        parent_inode: &Inode,
+        node: &NewNode,
+        inode: &mut Inode,
+    ) -> Result<Xattrs> {
         let mut xattrs = Xattrs::default();
         if node.kind == Kind::Symlink {
             return Ok(xattrs);

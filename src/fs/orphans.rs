@@ -6,7 +6,7 @@ use crate::format::inode::Inode;
 use super::change::Change;
 use super::directory::Directory;
 use super::node::{Locked, Node, WriteGuard};
-use super::{Caller, Error, Fs, Ino, ORPHANS, Result, Attr};
+use super::{Attr, Caller, Error, Fs, Ino, ORPHANS, Result};
 
 /// The orphan list, locked, with changes that are not made yet.
 pub(super) struct OrphanList<'f> {

@@ -68,8 +68,7 @@ impl Fs {
             };
             let mut plan = self.find_ends(&locked, from, to)?;
             let children = [Some(plan.source), plan.target];
-            let unchecked =
-                |found: &Found| moves && is_dir(found) && !checked.contains(&Some(found.ino));
+            let unchecked = |found: &Found| moves && is_dir(found) && !checked.contains(&Some(found.ino));
             if children.iter().flatten().any(unchecked) {
                 continue;
             }
@@ -141,7 +140,13 @@ impl Fs {
         Ok(Plan { dirs, source, target })
     }
 
-    fn replace(&self, locked: &mut Locked<'_>, plan: &mut Plan<'_>, from_dir: Ino, to: End<'_>) -> Result<()> {
+    fn replace(
+        &self,
+        locked: &mut Locked<'_>,
+        plan: &mut Plan<'_>,
+        from_dir: Ino,
+        to: End<'_>,
+    ) -> Result<()> {
         let now = self.now();
         let source = plan.source;
         let moves_dir = is_dir(&source);

@@ -1,9 +1,7 @@
 //! The filesystem's vocabulary.
 
 use crate::base::limits::PAGE_BYTES;
-use crate::format::inode::{
-    Inode, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
-};
+use crate::format::inode::{Inode, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK};
 use crate::io::Timestamp;
 
 /// An inode number. Only grows, never reused; the root is 1.

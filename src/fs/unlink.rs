@@ -45,7 +45,13 @@ impl Fs {
         }
     }
 
-    fn commit_removal(&self, locked: &mut Locked<'_>, parent: Ino, dir: &Directory<'_>, child: Ino) -> Result<()> {
+    fn commit_removal(
+        &self,
+        locked: &mut Locked<'_>,
+        parent: Ino,
+        dir: &Directory<'_>,
+        child: Ino,
+    ) -> Result<()> {
         let now = self.now();
         let mut next = locked.get(parent).inode;
         next.mtime = now;

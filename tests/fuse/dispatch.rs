@@ -209,7 +209,8 @@ fn reads_are_answered_while_changes_wait_for_the_log() {
     let ino = bench.create("file").ino;
     bench.pages.stall();
     let stalled = bench.begin(Ino::ROOT, Operation::Unlink { name: b"other"[..].into() });
-    let write = bench.begin(bench.fs.lookup(Ino::ROOT, b"file").expect("there").ino, write(b"x", Handle::default(), 0));
+    let write = bench
+        .begin(bench.fs.lookup(Ino::ROOT, b"file").expect("there").ino, write(b"x", Handle::default(), 0));
     assert!(matches!(bench.ask(Ino::ROOT, Operation::StatFs), Ok(Answer::StatFs(_))));
     assert!(write.try_recv().is_err(), "written without room");
     bench.pages.resume();
@@ -253,7 +254,9 @@ fn a_change_of_nothing_clears_set_id_bits() {
     let bench = Bench::new();
     let ino = bench.create("tool").ino;
     let mode = SetAttr { mode: Some(0o6755), ..SetAttr::default() };
-    assert!(matches!(bench.ask(ino, Operation::SetAttr(mode)), Ok(Answer::Attr(attr)) if attr.mode == 0o6755));
+    assert!(
+        matches!(bench.ask(ino, Operation::SetAttr(mode)), Ok(Answer::Attr(attr)) if attr.mode == 0o6755)
+    );
     let kill = SetAttr { kill_suidgid: true, ..SetAttr::default() };
     assert!(matches!(bench.ask(ino, Operation::SetAttr(kill)), Ok(Answer::Attr(attr)) if attr.mode == 0o755));
 }

@@ -7,10 +7,14 @@
     reason = "tests use the filesystem that they test, and threads that wait in it"
 )]
 
+#[path = "../support/mem_pages.rs"]
+#[expect(dead_code, reason = "shared with tests that use more of it")]
+mod mem_pages;
+
+mod cache;
 mod dispatch;
-mod kernel_cache;
 mod mounting;
 mod pages;
 mod requests;
-mod session;
+mod serving;
 mod test_mount;

@@ -127,7 +127,8 @@ impl Pair {
     /// Returns the inode of what was made.
     fn call_fs(&self, call: &Call) -> Result<Option<Ino>, i32> {
         let fs = &self.fs;
-        let done = |result: Result<(), firnfs::fs::Error>| result.map(|()| None).map_err(|error| error.errno());
+        let done =
+            |result: Result<(), firnfs::fs::Error>| result.map(|()| None).map_err(|error| error.errno());
         match *call {
             Call::Make { dir, name: n, kind, open } => {
                 let (parent, node) = (self.ino(self.dir(dir)), node(kind, 0o755));
@@ -190,7 +191,9 @@ impl Pair {
             fs.fallocate(ino, mode, offset as u64, bytes.max(1) as u64)
         };
         match *call {
-            Call::Write { offset, bytes, fill, .. } => fs.write(ino, offset as u64, &vec![fill; bytes], false),
+            Call::Write { offset, bytes, fill, .. } => {
+                fs.write(ino, offset as u64, &vec![fill; bytes], false)
+            }
             Call::Truncate { size, .. } => {
                 let set = SetAttr { size: Some(size as u64), ..SetAttr::default() };
                 fs.setattr(&ROOT, ino, &set).map(|_| ())
@@ -288,21 +291,23 @@ impl Pair {
                 self.oracle.get_mut(id).data.resize(size, 0);
                 Some(id)
             }),
-            Call::Copy { from, from_offset, to, to_offset, bytes } => match (self.file(from), self.file(to)) {
-                (Some(from), Some(to)) => {
-                    let source = &self.oracle.get(from).data;
-                    let end = source.len().min(from_offset + bytes);
-                    let data = source.get(from_offset..end).unwrap_or_default().to_vec();
-                    let overlaps =
-                        from_offset < to_offset + data.len() && to_offset < from_offset + data.len();
-                    if from == to && overlaps && !data.is_empty() {
-                        return Err(libc::EINVAL);
+            Call::Copy { from, from_offset, to, to_offset, bytes } => {
+                match (self.file(from), self.file(to)) {
+                    (Some(from), Some(to)) => {
+                        let source = &self.oracle.get(from).data;
+                        let end = source.len().min(from_offset + bytes);
+                        let data = source.get(from_offset..end).unwrap_or_default().to_vec();
+                        let overlaps =
+                            from_offset < to_offset + data.len() && to_offset < from_offset + data.len();
+                        if from == to && overlaps && !data.is_empty() {
+                            return Err(libc::EINVAL);
+                        }
+                        self.oracle.write(to, to_offset, &data);
+                        Some((!data.is_empty()).then_some(to))
                     }
-                    self.oracle.write(to, to_offset, &data);
-                    Some((!data.is_empty()).then_some(to))
+                    _ => None,
                 }
-                _ => None,
-            },
+            }
             _ => unreachable!("the other calls are not about data"),
         };
         // A change of data takes file capabilities away.
