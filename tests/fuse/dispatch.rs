@@ -176,7 +176,7 @@ fn a_synchronous_direct_write_answers_only_when_durable() {
     let bench = Bench::new();
     let ino = bench.create("file").ino;
     bench.pages.hold_syncs();
-    let direct = Handle { direct: true };
+    let direct = Handle { direct: true, ..Handle::default() };
     let answer = bench.begin(ino, write(b"data", direct, libc::O_DIRECT | libc::O_DSYNC));
     assert!(answer.try_recv().is_err(), "answered before the sync");
     bench.pages.release_syncs();
@@ -188,7 +188,7 @@ fn a_failed_sync_fails_the_synchronous_direct_write() {
     let bench = Bench::new();
     let ino = bench.create("file").ino;
     bench.pages.fail_syncs();
-    let direct = Handle { direct: true };
+    let direct = Handle { direct: true, ..Handle::default() };
     assert_eq!(bench.ask(ino, write(b"data", direct, libc::O_DSYNC)).err(), Some(Errno(libc::EIO)));
     assert_eq!(bench.ask(ino, Operation::FSync).err(), Some(Errno(libc::EIO)));
 }
@@ -197,8 +197,9 @@ fn a_failed_sync_fails_the_synchronous_direct_write() {
 fn other_writes_leave_the_sync_to_the_kernel() {
     let bench = Bench::new();
     let ino = bench.create("file").ino;
+    let direct = Handle { direct: true, ..Handle::default() };
     bench.pages.hold_syncs();
-    for (handle, flags) in [(Handle { direct: true }, libc::O_DIRECT), (Handle::default(), libc::O_DSYNC)] {
+    for (handle, flags) in [(direct, libc::O_DIRECT), (Handle::default(), libc::O_DSYNC)] {
         assert!(matches!(bench.ask(ino, write(b"data", handle, flags)), Ok(Answer::Written(4))));
     }
 }
