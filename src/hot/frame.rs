@@ -10,6 +10,10 @@ use crate::base::{PageBuf, Seq};
 
 /// The bytes of a page. Shared with whoever reads or logs them just now: a writer copies then.
 #[derive(Clone)]
+#[expect(
+    clippy::redundant_allocation,
+    reason = "a page behind the counts of its Arc would take two, for its alignment"
+)]
 pub struct Page(Arc<Box<PageBuf>>);
 
 impl Page {
@@ -23,7 +27,8 @@ impl Page {
 
     /// The bytes, to be changed; copied first when someone else holds them.
     pub fn make_mut(&mut self) -> &mut [u8; PAGE_BYTES] {
-        &mut **Arc::make_mut(&mut self.0)
+        let page: &mut Box<PageBuf> = Arc::make_mut(&mut self.0);
+        page
     }
 }
 

@@ -1,6 +1,5 @@
 //! Applying an operation to a head: obtain what it needs, then change everything under the gate.
 
-use std::borrow::Cow;
 use std::ops::Range as Span;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -287,7 +286,7 @@ fn word_at(offset: u64) -> (PageNo, usize) {
 /// Cuts a write into its pages: which page, which bytes of it, and what to put there.
 fn by_page<'d>(
     offset: u64,
-    data: &'d Cow<'_, [u8]>,
+    data: &'d [u8],
 ) -> impl Iterator<Item = (PageNo, Span<usize>, &'d [u8])> {
     let mut at = offset;
     let mut rest: &'d [u8] = data;

@@ -81,7 +81,7 @@ pub(super) enum Found {
 pub(super) type Deaths = Vec<(FileNo, i64)>;
 
 /// A layer.
-pub struct Layer {
+pub(super) struct Layer {
     pub id: LayerId,
     shards: [RwLock<Table>; SHARDS],
     removed: RwLock<BTreeMap<Space, Vec<Removed>>>,
