@@ -392,11 +392,16 @@ impl Heap {
             manifest.files.retain(|record| !dead.contains(&record.number));
             Ok::<(), Error>(())
         })?;
+        let mut reclaimed = 0;
         for number in &dead {
-            let file = self.files.write().remove(number).expect("only this step removes files");
-            self.recycle_or_unlink(file);
+            // Two threads may have found the same file: it is whoever takes it out that goes on.
+            let taken = self.files.write().remove(number);
+            if let Some(file) = taken {
+                self.recycle_or_unlink(file);
+                reclaimed += 1;
+            }
         }
-        Ok(dead.len())
+        Ok(reclaimed)
     }
 
     fn recycle_or_unlink(&self, file: Arc<HeapFile>) {
