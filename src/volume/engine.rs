@@ -325,7 +325,11 @@ impl Engine {
         self.log_bell.ring();
         self.maintain_bell.ring();
         let _nothing_moves = self.maintaining.lock();
-        let _nothing_is_logged = self.committer.pause();
-        result.and(self.heap.close().map_err(Error::from))
+        result.and(self.between_rounds(|| self.heap.close()).map_err(Error::from))
+    }
+
+    /// Runs `act` while nothing is being logged.
+    pub(super) fn between_rounds<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.committer.between_rounds(&self.heap, &*self.clock, act)
     }
 }
