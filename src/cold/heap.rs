@@ -93,7 +93,7 @@ impl Heap {
         let manifest = ManifestStore::open(disk.clone())?;
         let on_disk = list(&*disk)?;
         let record = manifest.current();
-        if *record == Manifest::default() && !on_disk.is_empty() {
+        if !manifest.was_found() && !on_disk.is_empty() {
             return Err(Error::DataDirectory(format!(
                 "{} has heap files but no MANIFEST; nothing was changed; restore MANIFEST from a copy, or set the data directory aside",
                 disk.describe()
@@ -240,10 +240,17 @@ impl Heap {
     ///
     /// # Errors
     /// No space, or the disk's error; nothing is lost then.
-    pub fn prepare(&self, kind: StreamKind, reserve: bool) -> Result<(), Error> {
+    pub fn prepare(&self, kind: StreamKind) -> Result<(), Error> {
+        self.prepare_kept(kind, self.config.reserve_files)
+    }
+
+    /// Prepares a file as long as `kept` spares, or room for them, are left.
+    fn prepare_kept(&self, kind: StreamKind, kept: usize) -> Result<(), Error> {
         let _one_at_a_time = self.preparing.lock();
+        // A manifest in doubt may name a spare, which must keep its name then.
+        self.manifest.settle()?;
         let number = FileNo(self.next_file.fetch_add(1, Ordering::Relaxed));
-        let disk_file = match self.take_spare(reserve) {
+        let disk_file = match self.take_spare(kept) {
             Some((old, file)) => {
                 if let Err(error) = self.disk.rename(&HeapFile::name(old), &HeapFile::name(number)) {
                     self.ready.lock().spares.push((old, file));

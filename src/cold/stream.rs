@@ -106,6 +106,8 @@ impl Stream {
 
     /// Appends and syncs; after an error the files that it wrote to are ended before it.
     fn attempt<P: AsRef<[u8]>>(&mut self, heap: &Heap, group: &Group<P>) -> Result<Receipt, Error> {
+        // Nothing is acknowledged that the manifest on disk might not know.
+        heap.manifest.settle()?;
         self.record_ends(heap)?;
         let mut receipt = Receipt::default();
         match self.append_and_sync(heap, group, &mut receipt) {
