@@ -37,7 +37,7 @@ pub trait Recovered {
 /// How a stream ended.
 #[derive(Debug, Default)]
 pub(super) struct StreamEnd {
-    /// The highest LSN seen anywhere, believed or not; the next one is above it.
+    /// The highest LSN seen or promised anywhere, believed or not; the next one is above it.
     pub(super) last_lsn: Lsn,
     /// The highest sequence number seen anywhere.
     pub(super) last_seq: Seq,
@@ -110,6 +110,8 @@ impl Walk<'_> {
     /// it may have been reclaimed since.
     fn take_sealed(&mut self, index: usize, end: FileEnd, batches: Vec<Located>) -> Result<(), Error> {
         self.raise_durable(end.last_lsn);
+        // Its group may have ended in a file that is gone: no LSN up to there is given out again.
+        self.end.last_lsn = self.end.last_lsn.max(end.last_lsn);
         let mut next_slot = 0;
         for (slot, header) in batches {
             if slot.0 != next_slot {

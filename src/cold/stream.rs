@@ -177,8 +177,8 @@ impl Stream {
             write_footer(full)?;
         }
         let file = heap.take_ready(self.kind)?;
-        // A fresh file is durable_end 0: nothing of it counts until a sync says so.
-        let durable_end = FileEnd { last_lsn: Lsn(self.next_lsn.0 - 1), slot: SlotNo(0) };
+        // Nothing of a fresh file counts until a sync says so.
+        let durable_end = FileEnd { last_lsn: self.durable_lsn, slot: SlotNo(0) };
         self.open.push(Active { file, next_slot: 0, footer: Vec::new(), batches: 0, durable_end });
         let room = self.open.last().map_or(0, |active| active.room(header_len));
         assert!(room >= 2, "a heap file holds at least one batch");
