@@ -3,13 +3,11 @@
 //! A moved page keeps its identity and its sequence number, so that it never beats a newer one. It is
 //! durable in its new place before its old one counts as dead.
 
-use std::sync::Arc;
-
 use super::Error;
 use super::engine::Engine;
 use crate::base::limits::PAGE_BYTES;
 use crate::base::{FileNo, SlotNo};
-use crate::cold::{self, Group, GroupPage, HeapFile, SlotAddr};
+use crate::cold::{Group, GroupPage, HeapFile, SlotAddr};
 use crate::format::batch::{Entry, Range};
 
 /// Pages that are moved in one group.
@@ -26,12 +24,13 @@ impl Engine {
         }
         let mut moved = Group { pages: Vec::new(), ranges: Vec::new() };
         let mut from = Vec::new();
-        for (slot, header) in self.heap.batches(&victim)? {
+        let batches = self.heap.batches(&victim).inspect_err(|_| victim.keep_in_place())?;
+        for (slot, header) in batches {
             for (slot, entry) in (slot.0 + 1..).zip(&header.entries) {
                 let addr = SlotAddr::new(victim.number, SlotNo(slot));
                 if self.lives(entry, addr) {
-                    // A damaged page stays where it is, and its file with it.
-                    if let Some(page) = read_page(&victim, entry, addr)? {
+                    // A page that cannot be read stays where it is, and its file with it.
+                    if let Some(page) = read_page(&victim, entry, addr) {
                         moved.pages.push(page);
                         from.push(addr);
                     }
@@ -88,22 +87,17 @@ impl Engine {
     }
 }
 
-fn read_page(
-    file: &Arc<HeapFile>,
-    entry: &Entry,
-    addr: SlotAddr,
-) -> Result<Option<GroupPage<Vec<u8>>>, Error> {
+fn read_page(file: &HeapFile, entry: &Entry, addr: SlotAddr) -> Option<GroupPage<Vec<u8>>> {
     let mut content = vec![0; PAGE_BYTES];
     match file.read(addr.slot(), &mut content) {
         Ok(()) => {
             let Entry { layer, space, page, seq, .. } = *entry;
-            Ok(Some(GroupPage { layer, space, page, seq, content }))
+            Some(GroupPage { layer, space, page, seq, content })
         }
-        Err(error @ cold::Error::Damaged { .. }) => {
+        Err(error) => {
             tracing::error!(%error, space = %entry.space, page = %entry.page, "a page cannot be moved");
             file.keep_in_place();
-            Ok(None)
+            None
         }
-        Err(error) => Err(error.into()),
     }
 }
