@@ -268,10 +268,11 @@ impl Stream {
 
     /// Seals the active file, so that the next start finds a footer.
     pub(super) fn close(&mut self) -> Result<(), Error> {
-        if let Some(active) = self.open.last_mut()
+        // Whatever becomes of it: behind a footer comes no further batch.
+        if let Some(mut active) = self.open.drain(..).next_back()
             && active.batches > 0
         {
-            write_footer(active)?;
+            write_footer(&mut active)?;
             active
                 .file
                 .disk

@@ -319,8 +319,9 @@ impl Engine {
     /// The log's; what was not durable is lost then.
     pub fn close(&self) -> Result<(), Error> {
         let heads: Vec<Arc<Head>> = self.heads.read().values().cloned().collect();
-        let result =
-            heads.iter().filter(|head| head.unlogged_bytes() > 0).try_for_each(|head| self.sync_head(head));
+        // One volume's failure is no reason to lose what the others have.
+        let unlogged = heads.iter().filter(|head| head.unlogged_bytes() > 0);
+        let result = unlogged.map(|head| self.sync_head(head)).fold(Ok(()), Result::and);
         self.closed.store(true, Ordering::Release);
         self.log_bell.ring();
         self.maintain_bell.ring();
