@@ -280,7 +280,6 @@ impl Stream {
                 .map_err(|error| Error::io(format!("cannot sync heap file {}", active.file.number), error))?;
             active.file.seal(active.durable_end);
         }
-        self.open.clear();
         Ok(())
     }
 }

@@ -24,6 +24,9 @@ pub(super) const MEMORY_FIXED_BYTES: u64 = 16 << 20;
 /// Log room beyond what is unlogged below which writers begin to look for more, in bytes.
 const LOG_SLACK_BYTES: u64 = 1 << 20;
 
+/// How long a writer without room waits for the round of another before it looks again.
+const ROUND_WAIT_MAX: Duration = Duration::from_millis(100);
+
 /// Wakes a thread that waits for work.
 #[derive(Default)]
 struct Bell {
@@ -189,15 +192,19 @@ impl Engine {
             return Ok(true);
         }
         let short = self.heap.log_room_bytes() < self.log_room_wanted();
+        let mut full = false;
         if short && self.may_grow() {
-            self.heap.prepare(StreamKind::Log, false)?;
-            return Ok(true);
+            match self.heap.prepare(StreamKind::Log) {
+                Ok(()) => return Ok(true),
+                Err(cold::Error::NoSpace(_)) => full = true,
+                Err(error) => return Err(error.into()),
+            }
         }
-        if self.is_worth_compacting() && self.compact()? {
+        if (full || self.is_worth_compacting()) && self.compact()? {
             return Ok(true);
         }
         if short {
-            self.heap.prepare(StreamKind::Log, false)?;
+            self.heap.prepare(StreamKind::Log)?;
             return Ok(true);
         }
         Ok(self.heap.fill_reserve()?)
@@ -250,7 +257,7 @@ impl Engine {
             if !self.may_grow() && self.make_progress()? {
                 continue;
             }
-            match self.heap.prepare(StreamKind::Log, false) {
+            match self.heap.prepare(StreamKind::Log) {
                 Ok(()) => {}
                 Err(error @ cold::Error::NoSpace(_)) => {
                     if !self.make_progress()? {
@@ -264,7 +271,23 @@ impl Engine {
 
     /// Gains room by whatever does; `false` when nothing did.
     fn make_progress(&self) -> Result<bool, Error> {
-        Ok(self.heap.reclaim()? > 0 || self.bury()? || self.compact()?)
+        Ok(self.heap.reclaim()? > 0 || self.bury()? || self.log_deaths() || self.compact()?)
+    }
+
+    /// Logs removals whose victims count as live until then. Returns whether there were any.
+    fn log_deaths(&self) -> bool {
+        let has_deaths = |head: &Arc<Head>| !head.pending.lock().deaths.is_empty();
+        let heads: Vec<Arc<Head>> =
+            self.heads.read().values().filter(|head| has_deaths(head)).cloned().collect();
+        if heads.is_empty() {
+            return false;
+        }
+        if !self.committer.lead(&self.heap, &*self.clock, &heads) {
+            self.committer.wait_for_round(ROUND_WAIT_MAX);
+            return true;
+        }
+        // A log that takes nothing just now leaves them where they were.
+        !heads.iter().all(|head| has_deaths(head))
     }
 
     /// Bytes that may still be written: what the disk has free, less what the guard keeps, plus
