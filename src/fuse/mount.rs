@@ -151,7 +151,7 @@ fn serve(
     let dispatcher = Arc::new(Dispatcher::new(fs, spec.observer.clone()));
     let mut config = Config::default();
     config.n_threads = Some(threads());
-    config.clone_fd = true;
+    config.clone_fd = system::may_open_device();
     // Who may enter is the kernel's to check.
     let session =
         Session::from_fd(Kernel::new(Arc::clone(&dispatcher)), connection, SessionACL::All, config)?;

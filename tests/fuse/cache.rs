@@ -75,7 +75,13 @@ fn a_write_changes_size_and_times_at_once() {
 fn a_write_by_another_user_clears_set_id_bits() {
     let mount = TestMount::new();
     let tool = mount.path("tool");
-    for script in ["echo x >> tool", "echo x > tool", "truncate -s 10 tool"] {
+    for script in [
+        "echo x >> tool",
+        "echo x > tool",
+        "truncate -s 10 tool",
+        "fallocate -l 10 tool",
+        "dd if=/dev/zero of=tool bs=4096 count=1 conv=notrunc oflag=direct status=none",
+    ] {
         fs::write(&tool, b"tool").expect("written");
         fs::set_permissions(&tool, PermissionsExt::from_mode(0o6777)).expect("ours");
         assert_eq!(fs::metadata(&tool).expect("there").mode() & 0o7777, 0o6777);
