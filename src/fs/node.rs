@@ -7,7 +7,7 @@
 //!
 //! **Lock order.** 1. the rename lock; 2. nodes by ascending inode number, but a node may be *tried* out
 //! of order, and where that fails everything is released and taken again in order; 3. the node of the
-//! orphan list; 4. a shard of the cache, for a few instructions. Nodes stay locked while an operation is
+//! orphan list; 4. a lock of the inode table; 5. a shard of the cache, for a few instructions. Nodes stay locked while an operation is
 //! applied: the lock is what orders changes of one inode.
 
 use std::collections::{HashMap, VecDeque};
@@ -185,6 +185,19 @@ impl Nodes {
     /// Puts an inode that was just made into the cache.
     pub(super) fn add(&self, node: Node) {
         self.shard(node.ino).lock().insert(node.ino, Arc::new(RwLock::new(node)));
+    }
+
+    /// The regular files that handles keep alive.
+    pub(super) fn open_files(&self) -> Vec<Ino> {
+        let mut open = Vec::new();
+        for shard in &self.shards {
+            // A node may be locked by an operation that waits for the log: not under the shard's lock.
+            let nodes: Vec<NodeRef> =
+                shard.lock().entries.values().map(|entry| Arc::clone(&entry.node)).collect();
+            let nodes = nodes.iter().map(|node| node.read());
+            open.extend(nodes.filter(|node| node.opens > 0 && node.need_file().is_ok()).map(|node| node.ino));
+        }
+        open
     }
 
     /// Forgets an inode that is no more.

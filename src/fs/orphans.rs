@@ -106,6 +106,12 @@ impl Fs {
         Ok(Attr::new(ino, &node.inode))
     }
 
+    /// The regular files that are open, in no particular order: those that may have stores through a
+    /// mapping in the kernel.
+    pub fn open_files(&self) -> Vec<Ino> {
+        self.nodes.open_files()
+    }
+
     /// Ends what `open_file` or `create` began; the last one reclaims an unlinked file.
     pub fn release(&self, ino: Ino) -> Result<()> {
         let mut node = self.nodes.write(ino)?;

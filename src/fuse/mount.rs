@@ -129,6 +129,27 @@ fn free_mount_point(target: &Path) -> Result<PathBuf, Error> {
     Ok(resolved)
 }
 
+/// Takes away the dead firn mounts on top at a directory. Returns what the last one had mounted, or
+/// `None` when there was none.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn detach_dead(target: &Path) -> Result<Option<String>, Error> {
+    let mut detached = None;
+    loop {
+        let failed =
+            |error: io::Error| Error::Unmount { target: target.to_owned(), detail: error.to_string() };
+        let mounts = mountinfo::read().map_err(failed)?;
+        match mountinfo::top_at(&mounts, target) {
+            Some(top) if top.is_firn() && system::is_dead(target) => {
+                system::unmount(target, true)?;
+                detached = Some(top.source.clone());
+            }
+            _ => return Ok(detached),
+        }
+    }
+}
+
 fn holder(mount: &mountinfo::MountEntry) -> String {
     if mount.is_firn() {
         format!("firn volume {}", mount.source)
@@ -169,6 +190,8 @@ fn serve(
             system::abort(&covered, device, false).unwrap_or_else(|error| tracing::warn!(%error, "abort"));
         }
         dispatcher.finish();
+        // Whoever hears of the end may be the last to hold the filesystem.
+        drop(dispatcher);
         on_end(end.clone());
         state.progress.lock().end = Some(end);
         state.ended.notify_all();

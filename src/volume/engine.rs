@@ -1,192 +1,331 @@
-//! One data directory: its volumes, log and background steps.
+//! One data directory, open: its volumes, its log, and the steps that keep it in shape.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use parking_lot::{Condvar, Mutex, RwLock};
 
-use super::Error;
-use crate::base::Name;
-use crate::io::{Clock, Disk, Rng};
+use super::committer::Committer;
+use super::head::Head;
+use super::layer::Layer;
+use super::types::{Config, Source, Status, VolumeStatus};
+use super::{Error, VolumeInfo};
+use crate::base::limits::PAGE_BYTES;
+use crate::base::{LayerId, Name};
+use crate::cold::{self, Heap};
+use crate::format::manifest::StreamKind;
+use crate::hot::Cache;
+use crate::io::{Clock, Rng};
 
-/// How an engine behaves. `Default` is what production uses.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// RAM for the whole process, in bytes.
-    pub memory_bytes: u64,
-    /// Size of a heap file, in bytes.
-    pub heap_file_bytes: u64,
-    /// The longest that an unsynced change stays out of the log.
-    pub flush_interval: Duration,
-    /// Local disk that heap files may take, in bytes; `None`: all that is free.
-    pub disk_bytes: Option<u64>,
+/// Of the memory budget, what is not for frames and index: buffers, stacks, the program itself.
+pub(super) const MEMORY_FIXED_BYTES: u64 = 16 << 20;
+/// Log room beyond what is unlogged below which writers begin to look for more, in bytes.
+const LOG_SLACK_BYTES: u64 = 1 << 20;
+
+/// Wakes a thread that waits for work.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
 }
 
-/// A volume's head or one of its snapshots.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Source {
-    pub volume: Name,
-    pub snapshot: Option<Name>,
+impl Bell {
+    fn ring(&self) {
+        let mut rung = self.rung.lock();
+        if !*rung {
+            *rung = true;
+            self.changed.notify_one();
+        }
+    }
+
+    fn wait(&self, limit: Duration) {
+        let mut rung = self.rung.lock();
+        if !*rung && !limit.is_zero() {
+            self.changed.wait_for(&mut rung, limit);
+        }
+        *rung = false;
+    }
 }
 
-/// What fsync waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// The local log.
-    #[default]
-    Local,
-    /// A checkpoint in the store.
-    Remote,
+/// Mounts of one source.
+#[derive(Default)]
+pub(super) struct Mounts {
+    pub(super) writers: usize,
+    pub(super) readers: usize,
 }
 
-/// Properties of a new volume.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct CreateOptions {
-    pub quota_bytes: Option<u64>,
-    pub durability: Durability,
+/// One data directory, open. Dropping it without [`Engine::close`] is what a crash looks like.
+///
+/// Locks, in order: `admin`, `maintaining`, the committer's `leading`, `heads`, `layers`, then those of
+/// `head`, `layer` and `cold`.
+pub struct Engine {
+    pub(super) heap: Heap,
+    pub(super) cache: Cache<Layer>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) rng: Arc<dyn Rng>,
+    pub(super) config: Config,
+    /// The next sequence number.
+    pub(super) seq: AtomicU64,
+    pub(super) heads: RwLock<HashMap<Name, Arc<Head>>>,
+    /// Every layer that a volume or snapshot refers to.
+    pub(super) layers: RwLock<HashMap<LayerId, Arc<Layer>>>,
+    /// Layers that nobody refers to any more, and whose pages still count as live.
+    pub(super) graveyard: Mutex<Vec<Arc<Layer>>>,
+    pub(super) mounts: Mutex<HashMap<Source, Mounts>>,
+    /// One command that changes the manifest's volumes at a time.
+    pub(super) admin: Mutex<()>,
+    /// One step that moves or buries pages at a time.
+    pub(super) maintaining: Mutex<()>,
+    pub(super) committer: Committer,
+    log_bell: Bell,
+    maintain_bell: Bell,
+    closed: AtomicBool,
 }
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SnapshotInfo {
-    pub name: Name,
-    /// Nanoseconds since the epoch.
-    pub created: i64,
-}
-
-/// A line of `firn ls`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct VolumeInfo {
-    pub name: Name,
-    pub uuid: String,
-    /// Nanoseconds since the epoch.
-    pub created: i64,
-    pub parent: Option<Source>,
-    pub quota_bytes: Option<u64>,
-    pub durability: Durability,
-    pub snapshots: Vec<SnapshotInfo>,
-    pub mounted: bool,
-}
-
-/// What a fork took.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ForkReport {
-    pub volume: VolumeInfo,
-    /// For how long writers of the parent were held back, in nanoseconds.
-    pub writers_held_ns: u64,
-}
-
-/// Figures of one volume.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct VolumeStatus {
-    pub info: VolumeInfo,
-    /// Changes that are only in RAM, in bytes.
-    pub unlogged_bytes: u64,
-    /// Layers that a lookup may have to pass.
-    pub layers: u64,
-    /// Pages of the volume's own layers on the local disk, in bytes.
-    pub local_bytes: u64,
-    /// Why it takes no more changes, if it does not.
-    pub failed: Option<String>,
-}
-
-/// Figures of the data directory.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Status {
-    pub volumes: Vec<VolumeStatus>,
-    pub memory_budget_bytes: u64,
-    pub memory_used_bytes: u64,
-    pub heap_files: u64,
-    pub heap_bytes: u64,
-    pub live_bytes: u64,
-    pub disk_free_bytes: u64,
-    pub log_syncs: u64,
-    pub log_bytes: u64,
-}
-
-/// What `firn check` found.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct CheckReport {
-    pub heap_files: u64,
-    pub pages: u64,
-    pub bytes: u64,
-    /// One line for each damaged thing.
-    pub damage: Vec<String>,
-}
-
-/// One data directory, open.
-pub struct Engine {}
-
-/// A volume opened for a mount. Unmounted when dropped, after a sync by the caller.
-pub struct Mounted {}
 
 impl Engine {
-    /// Opens a data directory: recovers the log, rebuilds the index, reclaims what nobody names.
-    ///
-    /// # Errors
-    /// A damaged manifest or a newer version; nothing is changed then.
-    pub fn open(
-        disk: Arc<dyn Disk>,
+    pub(super) fn assemble(
+        heap: Heap,
+        cache: Cache<Layer>,
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
         config: Config,
-    ) -> Result<Arc<Self>, Error> {
-        todo!()
-    }
-    pub fn create(&self, name: &Name, options: &CreateOptions) -> Result<VolumeInfo, Error> {
-        todo!()
-    }
-    /// Opens a volume or snapshot for one mount. A snapshot is read-only always.
-    pub fn mount(self: &Arc<Self>, source: &Source, read_only: bool) -> Result<Arc<Mounted>, Error> {
-        todo!()
-    }
-    pub fn fork(&self, source: &Source, new: &Name) -> Result<ForkReport, Error> {
-        todo!()
-    }
-    pub fn snapshot(&self, volume: &Name, snapshot: &Name) -> Result<SnapshotInfo, Error> {
-        todo!()
-    }
-    pub fn rollback(&self, volume: &Name, snapshot: &Name) -> Result<(), Error> {
-        todo!()
-    }
-    pub fn remove(&self, source: &Source) -> Result<(), Error> {
-        todo!()
-    }
-    pub fn list(&self) -> Vec<VolumeInfo> {
-        todo!()
-    }
-    pub fn info(&self, name: &Name) -> Result<VolumeInfo, Error> {
-        todo!()
-    }
-    pub fn status(&self) -> Status {
-        todo!()
-    }
-    /// Reads and verifies everything local; `progress` gets (bytes done, bytes in all).
-    pub fn check(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, Error> {
-        todo!()
+        next_seq: u64,
+    ) -> Self {
+        Engine {
+            heap,
+            cache,
+            clock,
+            rng,
+            committer: Committer::new(config.memory_bytes),
+            config,
+            seq: AtomicU64::new(next_seq),
+            heads: RwLock::default(),
+            layers: RwLock::default(),
+            graveyard: Mutex::default(),
+            mounts: Mutex::default(),
+            admin: Mutex::default(),
+            maintaining: Mutex::default(),
+            log_bell: Bell::default(),
+            maintain_bell: Bell::default(),
+            closed: AtomicBool::new(false),
+        }
     }
 
-    /// Logs what waits, if anything does; a thread of its own calls it in a loop.
-    /// Returns after at most `wait` when there is nothing to do.
-    pub fn log_step(&self, wait: Duration) {
-        todo!()
+    /// Makes every volume refuse changes from now on: a background step panicked, and what it left
+    /// half done is unknown. Reads go on; a restart recovers from the log.
+    pub fn poison(&self, why: &str) {
+        for head in self.heads.read().values() {
+            *head.failed.write() = Some(format!("{why}; restart the daemon"));
+        }
+        self.committer.abandon_waiters(why);
     }
-    /// Prepares heap files, reclaims, compacts, drops removed layers: one bounded step of whichever is
+
+    /// Whether [`Engine::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Logs what waits too long or is too much; a thread of its own calls it in a loop. Returns after at
+    /// most `wait` when there is nothing to do.
+    pub fn log_step(&self, wait: Duration) {
+        let now = self.clock.monotonic();
+        let heads: Vec<Arc<Head>> = self.heads.read().values().cloned().collect();
+        let mut next_due = wait;
+        let due: Vec<Arc<Head>> = heads
+            .into_iter()
+            .filter(|head| {
+                let Some(since) = head.pending.lock().since else { return false };
+                let age = now.saturating_sub(since);
+                next_due = next_due.min(self.config.flush_interval.saturating_sub(age));
+                age >= self.config.flush_interval || self.is_half_full(head)
+            })
+            .collect();
+        if due.is_empty() || self.is_closed() {
+            self.log_bell.wait(next_due);
+        } else if !self.committer.lead(&self.heap, &*self.clock, &due) {
+            self.committer.wait_for_round(wait);
+        } else if due.iter().any(|head| head.failed.read().is_some() || self.is_half_full(head)) {
+            // The log takes nothing just now: not to be tried again in a busy loop.
+            self.log_bell.wait(wait);
+        }
+    }
+
+    fn is_half_full(&self, head: &Head) -> bool {
+        head.pending_bytes() * 2 >= self.committer.pending_bytes_max()
+    }
+
+    pub(super) fn ring_log_if_due(&self, head: &Head, pages_before: u64) {
+        let was_empty = pages_before == 0;
+        if was_empty || self.is_half_full(head) {
+            self.log_bell.ring();
+        }
+    }
+
+    /// Prepares heap files, reclaims, compacts, buries removed layers: one bounded step of whichever is
     /// most urgent. Another thread calls it in a loop. Returns after at most `wait` when idle.
     pub fn maintain_step(&self, wait: Duration) {
-        todo!()
+        match self.maintain() {
+            Ok(true) => {}
+            Ok(false) => self.maintain_bell.wait(wait),
+            Err(error @ Error::NoSpace { .. }) => {
+                tracing::debug!(%error, "no room for maintenance");
+                self.maintain_bell.wait(wait);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a maintenance step failed; it is tried again");
+                self.maintain_bell.wait(wait);
+            }
+        }
     }
-    /// Wakes both steps and makes them return at once from now on; everything applied is synced.
-    pub fn close(&self) -> Result<(), Error> {
-        todo!()
-    }
-}
 
-impl Mounted {
-    pub fn source(&self) -> &Source {
-        todo!()
+    fn maintain(&self) -> Result<bool, Error> {
+        if self.is_closed() {
+            return Ok(false);
+        }
+        self.cache.trim();
+        if self.bury()? || self.heap.reclaim()? > 0 {
+            return Ok(true);
+        }
+        let short = self.heap.log_room_bytes() < self.log_room_wanted();
+        if short && self.may_grow() {
+            self.heap.prepare(StreamKind::Log, false)?;
+            return Ok(true);
+        }
+        if self.is_worth_compacting() && self.compact()? {
+            return Ok(true);
+        }
+        if short {
+            self.heap.prepare(StreamKind::Log, false)?;
+            return Ok(true);
+        }
+        Ok(self.heap.fill_reserve()?)
     }
-    pub fn info(&self) -> VolumeInfo {
-        todo!()
+
+    /// How much the log should be able to take without another file.
+    fn log_room_wanted(&self) -> u64 {
+        self.unlogged_bytes() + (self.committer.pending_bytes_max() * 3).min(self.heap.file_bytes() * 2)
+    }
+
+    /// Whether another heap file keeps the disk below what it may be: half more than is live, and a
+    /// few files.
+    pub(super) fn may_grow(&self) -> bool {
+        let stats = self.heap.stats();
+        stats.bytes <= stats.live_bytes + stats.live_bytes / 2 + 3 * self.heap.file_bytes()
+    }
+
+    /// Whether there is so much garbage that moving what lives between it pays.
+    pub(super) fn is_worth_compacting(&self) -> bool {
+        let stats = self.heap.stats();
+        stats.bytes > stats.live_bytes + stats.live_bytes * 3 / 10 + 3 * self.heap.file_bytes()
+    }
+
+    /// Whether the log can take what is unlogged and a little more.
+    pub(super) fn has_log_room(&self) -> bool {
+        self.heap.log_room_bytes() >= self.unlogged_bytes() + LOG_SLACK_BYTES.min(self.heap.file_bytes() / 4)
+    }
+
+    fn unlogged_bytes(&self) -> u64 {
+        let bytes: u64 = self.heads.read().values().map(|head| head.unlogged_bytes()).sum();
+        bytes + bytes / 50
+    }
+
+    /// Makes sure that the log can take `bytes` beyond what is unlogged. What gives space back may use
+    /// the reserve.
+    pub(super) fn ensure_log_room(&self, bytes: u64, frees: bool) -> Result<(), Error> {
+        loop {
+            let slack = LOG_SLACK_BYTES.min(self.heap.file_bytes() / 8);
+            let room = self.heap.log_room_bytes();
+            if room >= self.unlogged_bytes() + bytes + slack {
+                if room < self.log_room_wanted() {
+                    self.maintain_bell.ring();
+                }
+                return Ok(());
+            }
+            if frees {
+                self.maintain_bell.ring();
+                return Ok(());
+            }
+            if !self.may_grow() && self.make_progress()? {
+                continue;
+            }
+            match self.heap.prepare(StreamKind::Log, false) {
+                Ok(()) => {}
+                Err(error @ cold::Error::NoSpace(_)) => {
+                    if !self.make_progress()? {
+                        return Err(error.into());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Gains room by whatever does; `false` when nothing did.
+    fn make_progress(&self) -> Result<bool, Error> {
+        Ok(self.heap.reclaim()? > 0 || self.bury()? || self.compact()?)
+    }
+
+    /// Bytes that may still be written: what the disk has free, less what the guard keeps, plus
+    /// garbage in heap files.
+    pub(super) fn free_bytes(&self) -> u64 {
+        let stats = self.heap.stats();
+        let garbage = stats.bytes.saturating_sub(stats.live_bytes);
+        let free = self.heap.usage().map_or(0, |usage| usage.free_bytes);
+        let free = match self.config.disk_bytes {
+            Some(budget) => free.min(budget.saturating_sub(stats.bytes)),
+            None => free,
+        };
+        free.saturating_sub(2 * self.heap.file_bytes()) + garbage / 3
+    }
+
+    /// Figures of everything.
+    pub fn status(&self) -> Status {
+        let stats = self.heap.stats();
+        let infos = self.list();
+        let volumes = infos.into_iter().filter_map(|info| self.volume_status(info)).collect();
+        Status {
+            volumes,
+            memory_budget_bytes: self.config.memory_bytes,
+            memory_used_bytes: self.cache.meter.bytes() as u64 + stats.ram_bytes,
+            heap_files: stats.files,
+            heap_bytes: stats.bytes,
+            live_bytes: stats.live_bytes,
+            disk_free_bytes: self.heap.usage().map_or(0, |usage| usage.free_bytes),
+            log_syncs: stats.syncs,
+            log_bytes: stats.appended_bytes,
+            log_bandwidth_bytes: self.committer.bandwidth(),
+        }
+    }
+
+    fn volume_status(&self, info: VolumeInfo) -> Option<VolumeStatus> {
+        let head = self.heads.read().get(&info.name)?.clone();
+        let layers = head.layers();
+        let live = |layer: &Arc<Layer>| layer.live_by_file().values().sum::<i64>();
+        let pages = layers.iter().map(live).sum::<i64>();
+        Some(VolumeStatus {
+            unlogged_bytes: head.unlogged_bytes(),
+            layers: layers.len() as u64,
+            local_bytes: u64::try_from(pages).unwrap_or(0) * PAGE_BYTES as u64,
+            failed: head.failed.read().clone(),
+            info,
+        })
+    }
+
+    /// Makes everything durable and ends the steps; what is applied after it is lost.
+    ///
+    /// # Errors
+    /// The log's; what was not durable is lost then.
+    pub fn close(&self) -> Result<(), Error> {
+        let heads: Vec<Arc<Head>> = self.heads.read().values().cloned().collect();
+        let result =
+            heads.iter().filter(|head| head.unlogged_bytes() > 0).try_for_each(|head| self.sync_head(head));
+        self.closed.store(true, Ordering::Release);
+        self.log_bell.ring();
+        self.maintain_bell.ring();
+        let _nothing_moves = self.maintaining.lock();
+        let _nothing_is_logged = self.committer.pause();
+        result.and(self.heap.close().map_err(Error::from))
     }
 }

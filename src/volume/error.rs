@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::base::{Name, PageNo, Space};
+use crate::cold;
 
 /// An error of a volume or of the data directory beneath it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -35,4 +36,16 @@ pub enum Error {
     DataDirectory(String),
     #[error("the daemon is shutting down")]
     ShuttingDown,
+}
+
+impl From<cold::Error> for Error {
+    fn from(error: cold::Error) -> Self {
+        match error {
+            cold::Error::NoSpace(detail) => Error::NoSpace { detail },
+            cold::Error::Io { what, source } => Error::Io { what, source },
+            cold::Error::DataDirectory(detail) => Error::DataDirectory(detail),
+            // Where space and page are known, `stack` says which page it is.
+            cold::Error::Damaged { .. } => Error::DataDirectory(error.to_string()),
+        }
+    }
 }

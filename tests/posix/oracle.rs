@@ -4,30 +4,30 @@ use std::collections::BTreeMap;
 
 use firnfs::fs::{Kind, RenameMode};
 
-pub type Id = usize;
-pub type Outcome<T = ()> = Result<T, i32>;
+pub(crate) type Id = usize;
+pub(crate) type Outcome<T = ()> = Result<T, i32>;
 
 /// A node of the oracle.
 #[derive(Clone, Debug)]
-pub struct Item {
-    pub kind: Kind,
-    pub data: Vec<u8>,
-    pub entries: BTreeMap<Vec<u8>, Id>,
-    pub parent: Id,
-    pub nlink: u32,
-    pub opens: u32,
-    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+pub(crate) struct Item {
+    pub(crate) kind: Kind,
+    pub(crate) data: Vec<u8>,
+    pub(crate) entries: BTreeMap<Vec<u8>, Id>,
+    pub(crate) parent: Id,
+    pub(crate) nlink: u32,
+    pub(crate) opens: u32,
+    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// Nodes are never forgotten, so that an id means the same for ever; those gone are `None`.
-pub struct Oracle {
+pub(crate) struct Oracle {
     items: Vec<Option<Item>>,
 }
 
-pub const ROOT: Id = 0;
+pub(crate) const ROOT: Id = 0;
 
 impl Oracle {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut oracle = Oracle { items: Vec::new() };
         oracle.add(Kind::Directory, ROOT, 2);
         oracle
@@ -46,28 +46,28 @@ impl Oracle {
         self.items.len() - 1
     }
 
-    pub fn get(&self, id: Id) -> &Item {
+    pub(crate) fn get(&self, id: Id) -> &Item {
         self.items[id].as_ref().expect("a node that is there")
     }
 
-    pub fn get_mut(&mut self, id: Id) -> &mut Item {
+    pub(crate) fn get_mut(&mut self, id: Id) -> &mut Item {
         self.items[id].as_mut().expect("a node that is there")
     }
 
-    pub fn live(&self) -> Vec<Id> {
+    pub(crate) fn live(&self) -> Vec<Id> {
         (0..self.items.len()).filter(|&id| self.items[id].is_some()).collect()
     }
 
-    pub fn of_kind(&self, kind: Kind) -> Vec<Id> {
+    pub(crate) fn of_kind(&self, kind: Kind) -> Vec<Id> {
         self.live().into_iter().filter(|&id| self.get(id).kind == kind).collect()
     }
 
     /// Directories that a path leads to.
-    pub fn dirs(&self) -> Vec<Id> {
+    pub(crate) fn dirs(&self) -> Vec<Id> {
         self.of_kind(Kind::Directory).into_iter().filter(|&id| self.get(id).nlink > 0).collect()
     }
 
-    pub fn make(&mut self, dir: Id, name: &[u8], kind: Kind) -> Outcome<Id> {
+    pub(crate) fn make(&mut self, dir: Id, name: &[u8], kind: Kind) -> Outcome<Id> {
         if self.get(dir).entries.contains_key(name) {
             return Err(libc::EEXIST);
         }
@@ -78,7 +78,7 @@ impl Oracle {
         Ok(id)
     }
 
-    pub fn link(&mut self, id: Id, dir: Id, name: &[u8]) -> Outcome {
+    pub(crate) fn link(&mut self, id: Id, dir: Id, name: &[u8]) -> Outcome {
         match () {
             () if self.get(id).kind == Kind::Directory => return Err(libc::EPERM),
             () if self.get(id).nlink == 0 => return Err(libc::ENOENT),
@@ -90,7 +90,7 @@ impl Oracle {
         Ok(())
     }
 
-    pub fn remove(&mut self, dir: Id, name: &[u8], want_dir: bool) -> Outcome {
+    pub(crate) fn remove(&mut self, dir: Id, name: &[u8], want_dir: bool) -> Outcome {
         let id = *self.get(dir).entries.get(name).ok_or(libc::ENOENT)?;
         match (want_dir, self.get(id).kind == Kind::Directory) {
             (true, false) => return Err(libc::ENOTDIR),
@@ -119,13 +119,13 @@ impl Oracle {
         }
     }
 
-    pub fn release(&mut self, id: Id) {
+    pub(crate) fn release(&mut self, id: Id) {
         self.get_mut(id).opens -= 1;
         self.reap(id);
     }
 
     /// All handles end.
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         for id in self.live() {
             self.get_mut(id).opens = 0;
             self.reap(id);
@@ -142,7 +142,7 @@ impl Oracle {
         true
     }
 
-    pub fn rename(&mut self, from: (Id, &[u8]), to: (Id, &[u8]), mode: RenameMode) -> Outcome {
+    pub(crate) fn rename(&mut self, from: (Id, &[u8]), to: (Id, &[u8]), mode: RenameMode) -> Outcome {
         let source = *self.get(from.0).entries.get(from.1).ok_or(libc::ENOENT)?;
         let target = self.get(to.0).entries.get(to.1).copied();
         let is_dir = |oracle: &Self, id: Id| oracle.get(id).kind == Kind::Directory;
@@ -194,7 +194,7 @@ impl Oracle {
         }
     }
 
-    pub fn write(&mut self, id: Id, offset: usize, data: &[u8]) {
+    pub(crate) fn write(&mut self, id: Id, offset: usize, data: &[u8]) {
         let old = &mut self.get_mut(id).data;
         if data.is_empty() {
             return;
@@ -203,7 +203,7 @@ impl Oracle {
         old[offset..offset + data.len()].copy_from_slice(data);
     }
 
-    pub fn zero(&mut self, id: Id, offset: usize, length: usize, keep: bool) {
+    pub(crate) fn zero(&mut self, id: Id, offset: usize, length: usize, keep: bool) {
         let old = &mut self.get_mut(id).data;
         if !keep {
             old.resize(old.len().max(offset + length), 0);

@@ -9,12 +9,12 @@ use firnfs::io::{Clock, Rng, Timestamp};
 
 use crate::mem_pages::MemPages;
 
-pub const ROOT: Caller = Caller { uid: 0, gid: 0, pid: 1 };
-pub const USER: Caller = Caller { uid: 1000, gid: 1000, pid: 2 };
+pub(crate) const ROOT: Caller = Caller { uid: 0, gid: 0, pid: 1 };
+pub(crate) const USER: Caller = Caller { uid: 1000, gid: 1000, pid: 2 };
 
 /// A clock on which every look is a microsecond later.
 #[derive(Default)]
-pub struct Ticks(AtomicI64);
+pub(crate) struct Ticks(AtomicI64);
 
 impl Clock for Ticks {
     fn now(&self) -> Timestamp {
@@ -28,7 +28,7 @@ impl Clock for Ticks {
 
 /// Numbers that are as good as random.
 #[derive(Default)]
-pub struct Counting(AtomicU64);
+pub(crate) struct Counting(AtomicU64);
 
 impl Rng for Counting {
     fn next_u64(&self) -> u64 {
@@ -36,30 +36,30 @@ impl Rng for Counting {
     }
 }
 
-pub fn mount(pages: &Arc<MemPages>) -> Fs {
+pub(crate) fn mount(pages: &Arc<MemPages>) -> Fs {
     let pages = Arc::clone(pages);
     Fs::open(pages, Arc::new(Ticks::default()), &Counting::default(), ROOT).expect("a filesystem")
 }
 
-pub fn fresh() -> (Arc<MemPages>, Fs) {
+pub(crate) fn fresh() -> (Arc<MemPages>, Fs) {
     let pages = MemPages::new();
     let fs = mount(&pages);
     (pages, fs)
 }
 
-pub fn node(kind: Kind, mode: u16) -> NewNode {
+pub(crate) fn node(kind: Kind, mode: u16) -> NewNode {
     NewNode { kind, mode, umask: 0o022, rdev: 0 }
 }
 
-pub fn file(fs: &Fs, parent: Ino, name: &str) -> Attr {
+pub(crate) fn file(fs: &Fs, parent: Ino, name: &str) -> Attr {
     fs.mknod(&ROOT, parent, name.as_bytes(), &node(Kind::File, 0o644)).expect("a new file")
 }
 
-pub fn dir(fs: &Fs, parent: Ino, name: &str) -> Attr {
+pub(crate) fn dir(fs: &Fs, parent: Ino, name: &str) -> Attr {
     fs.mknod(&ROOT, parent, name.as_bytes(), &node(Kind::Directory, 0o755)).expect("a new directory")
 }
 
-pub fn contents(fs: &Fs, ino: Ino) -> Vec<u8> {
+pub(crate) fn contents(fs: &Fs, ino: Ino) -> Vec<u8> {
     let size = usize::try_from(fs.getattr(ino).expect("attributes").size).expect("a small file");
     let mut bytes = vec![0xee; size + 10];
     let length = fs.read(ino, 0, &mut bytes).expect("a readable file");
@@ -68,7 +68,7 @@ pub fn contents(fs: &Fs, ino: Ino) -> Vec<u8> {
     bytes
 }
 
-pub fn list(fs: &Fs, ino: Ino) -> Vec<(String, Ino)> {
+pub(crate) fn list(fs: &Fs, ino: Ino) -> Vec<(String, Ino)> {
     let mut names = Vec::new();
     fs.readdir(ino, 0, false, &mut |entry| {
         names.push((String::from_utf8_lossy(entry.name).into_owned(), entry.ino));
@@ -79,13 +79,13 @@ pub fn list(fs: &Fs, ino: Ino) -> Vec<(String, Ino)> {
 }
 
 #[track_caller]
-pub fn assert_errno<T: std::fmt::Debug>(result: Result<T, Error>, errno: i32) {
+pub(crate) fn assert_errno<T: std::fmt::Debug>(result: Result<T, Error>, errno: i32) {
     let error = result.expect_err("an error");
     assert_eq!(error.errno(), errno, "{error}");
 }
 
 #[track_caller]
-pub fn assert_sound(pages: &MemPages) {
+pub(crate) fn assert_sound(pages: &MemPages) {
     let findings = check(pages);
     assert!(findings.is_empty(), "{findings:#?}");
 }

@@ -1,1 +1,0 @@
-//! A simulated disk, clock and randomness for tests, driven by a seed.

@@ -1,0 +1,177 @@
+//! Group commit: who waits for a sync, and the rounds that serve them.
+//!
+//! Leader and followers: whoever finds no round going on leads one, on its own thread, for itself and
+//! for all who wait; those who come meanwhile leave their callback and go. So a reply waits, never a
+//! thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::head::{Cut, Head, settle_all};
+use super::{Error, Synced};
+use crate::cold::{self, Group, Heap};
+use crate::hot::Page;
+use crate::io::Clock;
+
+/// How much log bandwidth may wait for a group.
+const PENDING_TIME: Duration = Duration::from_millis(25);
+/// Least and most that may wait for a group, in bytes.
+const PENDING_BYTES_MIN: u64 = 8 << 20;
+const PENDING_BYTES_MAX: u64 = 32 << 20;
+/// Rounds of fewer bytes say nothing about bandwidth.
+const MEASURED_BYTES_MIN: u64 = 1 << 20;
+
+struct Waiter {
+    head: Arc<Head>,
+    done: Synced,
+}
+
+/// Drives the log.
+pub(super) struct Committer {
+    waiters: Mutex<Vec<Waiter>>,
+    /// Held by the leader for a whole round: cut, append, sync, settle.
+    leading: Mutex<()>,
+    /// Counts rounds, so that one may wait for the end of the one that is going on.
+    rounds: Mutex<u64>,
+    round_ended: Condvar,
+    /// Measured, in bytes a second.
+    bandwidth: AtomicU64,
+    pending_max: u64,
+}
+
+impl Committer {
+    /// `memory_bytes` is the whole budget, of which at most an eighth may be unlogged: waiting, or being written.
+    pub(super) fn new(memory_bytes: u64) -> Self {
+        Committer {
+            waiters: Mutex::default(),
+            leading: Mutex::default(),
+            rounds: Mutex::default(),
+            round_ended: Condvar::new(),
+            bandwidth: AtomicU64::new(400 << 20),
+            pending_max: (memory_bytes / 16).clamp(1 << 20, PENDING_BYTES_MAX),
+        }
+    }
+
+    /// How many bytes of one volume may wait for a group before its writers wait. As much again may be in
+    /// the group that is being written, so that the disk and the writers work at the same time.
+    pub(super) fn pending_bytes_max(&self) -> u64 {
+        let bandwidth = self.bandwidth.load(Ordering::Relaxed);
+        let bytes = bandwidth / 1000 * u64::try_from(PENDING_TIME.as_millis()).expect("25");
+        bytes.max(PENDING_BYTES_MIN).min(self.pending_max)
+    }
+
+    /// Leaves a callback for when all that `head` has now is durable.
+    pub(super) fn enqueue(&self, head: &Arc<Head>, done: Synced) {
+        self.waiters.lock().push(Waiter { head: head.clone(), done });
+    }
+
+    /// Leads rounds as long as someone waits and nobody else leads.
+    pub(super) fn drive(&self, heap: &Heap, clock: &dyn Clock) {
+        if !self.waiters.lock().is_empty() {
+            self.lead(heap, clock, &[]);
+        }
+    }
+
+    /// Leads a round for all who wait and for `heads`, and more as long as someone waits. `false` when
+    /// another leads: it looks again after its round, and finds those who came meanwhile.
+    pub(super) fn lead(&self, heap: &Heap, clock: &dyn Clock, mut heads: &[Arc<Head>]) -> bool {
+        loop {
+            let Some(leading) = self.leading.try_lock() else { return false };
+            self.round(heap, clock, heads);
+            drop(leading);
+            *self.rounds.lock() += 1;
+            self.round_ended.notify_all();
+            if self.waiters.lock().is_empty() {
+                return true;
+            }
+            heads = &[];
+        }
+    }
+
+    /// Waits for the round that is going on, at most `limit`.
+    pub(super) fn wait_for_round(&self, limit: Duration) {
+        let mut rounds = self.rounds.lock();
+        if self.leading.is_locked() {
+            self.round_ended.wait_for(&mut rounds, limit);
+        }
+    }
+
+    /// Keeps rounds from beginning for as long as the guard lives.
+    pub(super) fn pause(&self) -> impl Drop + '_ {
+        self.leading.lock()
+    }
+
+    /// Tells all who wait that their sync's outcome is unknown.
+    pub(super) fn abandon_waiters(&self, why: &str) {
+        let waiters = std::mem::take(&mut *self.waiters.lock());
+        for waiter in waiters {
+            (waiter.done)(Err(Error::LogFailed {
+                detail: format!("{why}; the outcome of the sync is unknown"),
+            }));
+        }
+        self.round_ended.notify_all();
+    }
+
+    fn round(&self, heap: &Heap, clock: &dyn Clock, heads: &[Arc<Head>]) {
+        let waiters = std::mem::take(&mut *self.waiters.lock());
+        let began = clock.monotonic();
+        let (result, group, cuts) = heap.commit_log(|| cut_all(heads, &waiters));
+        let ended = clock.monotonic();
+        if let Ok(receipt) = &result {
+            self.measure(receipt.bytes, ended.saturating_sub(began));
+        }
+        if let Err(error) = &result {
+            note_failure(&cuts, error);
+        }
+        settle_all(heap, cuts, &group, &result, ended);
+        let outcome = result.map(|_| ()).map_err(Error::from);
+        for waiter in waiters {
+            let refused = waiter.head.check_alive();
+            (waiter.done)(outcome.clone().and(refused));
+        }
+    }
+
+    fn measure(&self, bytes: u64, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        if bytes >= MEASURED_BYTES_MIN {
+            let now = bytes.saturating_mul(1_000_000) / micros;
+            let before = self.bandwidth.load(Ordering::Relaxed);
+            self.bandwidth.store(before / 8 * 7 + now / 8, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes a second that the log was measured to take.
+    pub(super) fn bandwidth(&self) -> u64 {
+        self.bandwidth.load(Ordering::Relaxed)
+    }
+}
+
+/// Cuts each head once: all whose sync someone waits for, and `heads`.
+fn cut_all(heads: &[Arc<Head>], waiters: &[Waiter]) -> (Group<Page>, Vec<Cut>) {
+    let mut group = Group { pages: Vec::new(), ranges: Vec::new() };
+    let mut done: Vec<&Arc<Head>> = Vec::new();
+    let mut cuts = Vec::new();
+    for head in heads.iter().chain(waiters.iter().map(|waiter| &waiter.head)) {
+        if !done.iter().any(|other| Arc::ptr_eq(other, head)) {
+            done.push(head);
+            cuts.extend(head.cut(&mut group));
+        }
+    }
+    (group, cuts)
+}
+
+/// A full disk passes; a log that cannot be written in a second file either does not.
+fn note_failure(cuts: &[Cut], error: &cold::Error) {
+    if matches!(error, cold::Error::NoSpace(_)) {
+        tracing::warn!(%error, "the log has no room; changes stay in memory until it has");
+        return;
+    }
+    for cut in cuts {
+        tracing::error!(volume = %cut.head.name, %error, "the log cannot be written; the volume takes no more changes");
+        *cut.head.failed.write() =
+            Some(format!("its log cannot be written ({error}); restart the daemon once the disk is sound"));
+    }
+}
