@@ -114,14 +114,12 @@ fn free_mount_point(target: &Path) -> Result<PathBuf, Error> {
         _ => Error::MountPoint { target: target.to_owned(), source },
     };
     let resolved = target.canonicalize().map_err(failed)?;
-    loop {
-        let mounts = mountinfo::read().map_err(failed)?;
-        let Some(top) = mountinfo::top_at(&mounts, &resolved) else { break };
-        if !top.is_firn() || !system::is_dead(&resolved) {
-            return Err(Error::InUse { target: resolved, holder: holder(top) });
-        }
-        tracing::info!(target = %resolved.display(), volume = top.source, "taking away a dead mount");
-        system::unmount(&resolved, true)?;
+    if let Some(volume) = detach_dead(&resolved)? {
+        tracing::info!(target = %resolved.display(), volume, "took away a dead mount");
+    }
+    let mounts = mountinfo::read().map_err(failed)?;
+    if let Some(top) = mountinfo::top_at(&mounts, &resolved) {
+        return Err(Error::InUse { target: resolved, holder: holder(top) });
     }
     if !resolved.metadata().map_err(failed)?.is_dir() {
         return Err(Error::NotDirectory(resolved));

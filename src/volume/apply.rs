@@ -284,10 +284,7 @@ fn word_at(offset: u64) -> (PageNo, usize) {
 }
 
 /// Cuts a write into its pages: which page, which bytes of it, and what to put there.
-fn by_page<'d>(
-    offset: u64,
-    data: &'d [u8],
-) -> impl Iterator<Item = (PageNo, Span<usize>, &'d [u8])> {
+fn by_page<'d>(offset: u64, data: &'d [u8]) -> impl Iterator<Item = (PageNo, Span<usize>, &'d [u8])> {
     let mut at = offset;
     let mut rest: &'d [u8] = data;
     std::iter::from_fn(move || {
