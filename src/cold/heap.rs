@@ -242,6 +242,7 @@ impl Heap {
     /// No space, or the disk's error; nothing is lost then.
     pub fn prepare(&self, kind: StreamKind, reserve: bool) -> Result<(), Error> {
         let _one_at_a_time = self.preparing.lock();
+        self.manifest.settle()?;
         let number = FileNo(self.next_file.fetch_add(1, Ordering::Relaxed));
         let disk_file = match self.take_spare(reserve) {
             Some((old, file)) => {

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -18,6 +19,8 @@ pub struct ManifestStore {
     current: RwLock<Arc<Manifest>>,
     /// Taken by whoever changes it, for as long as that takes; readers take `current` only.
     commit: Mutex<()>,
+    /// A save failed with its rename done, or perhaps done: a start might find what memory has not.
+    in_doubt: AtomicBool,
 }
 
 impl ManifestStore {
@@ -45,7 +48,12 @@ impl ManifestStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Manifest::default(),
             Err(error) => return Err(Error::io(format!("cannot open {place}"), error)),
         };
-        Ok(ManifestStore { disk, current: RwLock::new(Arc::new(current)), commit: Mutex::new(()) })
+        Ok(ManifestStore {
+            disk,
+            current: RwLock::new(Arc::new(current)),
+            commit: Mutex::new(()),
+            in_doubt: AtomicBool::new(false),
+        })
     }
 
     /// The manifest as it is.
@@ -65,9 +73,28 @@ impl ManifestStore {
         let _only_one = self.commit.lock();
         let mut next = Manifest::clone(&self.current());
         let value = change(&mut next)?;
-        self.save(&next)?;
+        if let Err(error) = self.save(&next) {
+            // The disk may have the new one. Where this fails as well, `settle` tries again.
+            if self.in_doubt.load(Ordering::Acquire) && self.save(&self.current()).is_err() {
+                tracing::warn!("the manifest on the disk may be one that could not be saved");
+            }
+            return Err(error.into());
+        }
         *self.current.write() = Arc::new(next);
         Ok(value)
+    }
+
+    /// Makes sure that a start would find the manifest as it is in memory: to be called before anything
+    /// is acknowledged, or a file changes its name, that a manifest which failed to be saved may not know.
+    ///
+    /// # Errors
+    /// The disk's; the doubt remains then.
+    pub fn settle(&self) -> Result<(), Error> {
+        if !self.in_doubt.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _only_one = self.commit.lock();
+        if self.in_doubt.load(Ordering::Acquire) { self.save(&self.current()) } else { Ok(()) }
     }
 
     fn save(&self, manifest: &Manifest) -> Result<(), Error> {
@@ -79,8 +106,11 @@ impl ManifestStore {
             let file = self.disk.create(NEXT_NAME)?;
             file.write_all_at(&[IoSlice::new(&manifest::encode(manifest))], 0)?;
             file.sync_data()?;
+            self.in_doubt.store(true, Ordering::Release);
             self.disk.rename(NEXT_NAME, NAME)?;
-            self.disk.sync_dir()
+            self.disk.sync_dir()?;
+            self.in_doubt.store(false, Ordering::Release);
+            Ok(())
         };
         write().map_err(|error| Error::io(format!("cannot save {}/{NAME}", self.disk.describe()), error))
     }

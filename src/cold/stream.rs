@@ -106,6 +106,7 @@ impl Stream {
 
     /// Appends and syncs; after an error the files that it wrote to are ended before it.
     fn attempt<P: AsRef<[u8]>>(&mut self, heap: &Heap, group: &Group<P>) -> Result<Receipt, Error> {
+        heap.manifest.settle()?;
         self.record_ends(heap)?;
         let mut receipt = Receipt::default();
         match self.append_and_sync(heap, group, &mut receipt) {

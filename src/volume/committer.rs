@@ -107,7 +107,9 @@ impl Committer {
     pub(super) fn abandon_waiters(&self, why: &str) {
         let waiters = std::mem::take(&mut *self.waiters.lock());
         for waiter in waiters {
-            (waiter.done)(Err(Error::LogFailed { detail: format!("{why}; the outcome of the sync is unknown") }));
+            (waiter.done)(Err(Error::LogFailed {
+                detail: format!("{why}; the outcome of the sync is unknown"),
+            }));
         }
         self.round_ended.notify_all();
     }
