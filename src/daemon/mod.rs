@@ -34,9 +34,10 @@ pub(crate) fn run(dir: DataDir, options: &DaemonOptions) -> Result<(), Error> {
         // A session of its own: the terminal's signals are not for us. It fails only for the leader of
         // one, which needs none.
         let _ = rustix::process::setsid();
+        log.take_stderr();
         serve(dir, options, move || {
             report(&StartReport::Ready { pid: std::process::id() });
-            log.take_standard_streams();
+            log.take_stdout();
         })
     });
     match &outcome {
@@ -88,7 +89,6 @@ fn serve(dir: DataDir, options: &DaemonOptions, started: impl FnOnce()) -> Resul
         notify::systemd("READY=1");
         started();
     });
-    notify::systemd("STOPPING=1");
     match &outcome {
         Ok(()) => tracing::info!("ended"),
         Err(error) => tracing::error!("ended: {error}"),

@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn times_that_are_sent_are_exact() {
-        for nanos in [0, 1, 999_999_999, 1_800_000_000_123_456_789, -1, -1_500_000_000] {
+        for nanos in [0_i64, 1, 999_999_999, 1_800_000_000_123_456_789, -1, -1_500_000_000] {
             let expected = if nanos < 0 {
                 UNIX_EPOCH - Duration::from_nanos(nanos.unsigned_abs())
             } else {
