@@ -5,6 +5,10 @@
 //! in RAM), `cold` (log, heap files, manifest), and beside them `io`, `format` and `base`, which
 //! everyone may use. Calls go down this list, never up; `tests/architecture.rs` enforces it.
 
+// Tests of single modules share the supports of `tests/`, which name the crate from outside.
+#[cfg(test)]
+extern crate self as firnfs;
+
 pub mod base;
 pub mod cli;
 pub mod cold;
@@ -15,3 +19,8 @@ pub mod fuse;
 pub mod hot;
 pub mod io;
 pub mod volume;
+
+#[cfg(test)]
+#[expect(dead_code, reason = "integration tests use the rest of it")]
+#[path = "../tests/support/mem_pages.rs"]
+mod mem_pages;

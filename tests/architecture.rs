@@ -43,7 +43,7 @@ impl Source {
         let inside = self.path.strip_prefix("src/")?;
         let first = inside.split('/').next()?;
         let layer = first.strip_suffix(".rs").unwrap_or(first);
-        (!matches!(layer, "main" | "lib")).then_some(layer)
+        (!matches!(layer, "main" | "lib" | "daemon")).then_some(layer)
     }
 
     /// How many modules lie between the crate and the file's own items, the file's included.

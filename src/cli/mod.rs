@@ -24,6 +24,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use self::output::Output;
@@ -132,10 +133,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_daemon: RunDaemon)
     };
     let outcome = match parsed {
         Ok(cli) => execute(cli, run_daemon),
-        Err(error) => {
-            // Help goes to standard output and is no failure; where nobody reads it, nothing is lost.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        Err(error)
+            if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
+        {
+            output::complain(&usage(&error));
+            return ExitCode::from(2);
+        }
+        Err(help) => {
+            // Where nobody reads it, nothing is lost.
+            let _ = help.print();
+            return ExitCode::from(u8::try_from(help.exit_code()).unwrap_or(2));
         }
     };
     match outcome {
@@ -147,6 +154,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, run_daemon: RunDaemon)
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is wrong with a command line, in one line.
+fn usage(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let paragraph: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let wrong = paragraph.join(" ");
+    format!("{}; --help tells more", wrong.strip_prefix("error: ").unwrap_or(&wrong))
 }
 
 fn execute(cli: Cli, run_daemon: RunDaemon) -> Outcome {

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::output::ProgressLine;
 use super::{Context, Outcome, Tried};
 use crate::control::protocol::{MountInfo, UnmountTarget};
-use crate::control::{self, Client, Error, parse_source};
+use crate::control::{self, Error, parse_source};
 
 /// Unmount, when everything is durable.
 #[derive(Args)]
@@ -30,46 +31,65 @@ impl Umount {
     pub(super) fn run(&self, context: &Context) -> Outcome {
         let target = target(&self.target);
         let line = ProgressLine::new();
-        let unmounted = match context.data_dir().and_then(|dir| control::connect(&dir)) {
-            Ok(mut client) => self.through(&mut client, &target, &line),
-            // Without a daemon there are only dead mounts.
-            Err(error @ (Error::NoDaemon(_) | Error::NoDataDir(_))) => {
-                detach_dead(&target).and_then(|dead| dead.ok_or(error))
-            }
+        let served = match context.data_dir().and_then(|dir| control::connect(&dir)) {
+            Ok(mut client) => client.unmount(target.clone(), self.lazy, &mut |progress| line.show(progress)),
+            Err(Error::NoDaemon(_) | Error::NoDataDir(_)) => Ok(Vec::new()),
             Err(error) => Err(error),
         };
-        let unmounted = unmounted.tried(|| format!("unmount {}", self.target))?;
+        let unmounted = served.and_then(|mounts| {
+            // A daemon does not know of mounts that died with a former one.
+            if mounts.is_empty() { detach_dead(&target) } else { Ok(mounts.into_iter().map(alive).collect()) }
+        });
+        let unmounted: Vec<Unmounted> = unmounted.tried(|| format!("unmount {}", self.target))?;
         drop(line);
-        context.output.print(&unmounted, |unmounted| unmounted.iter().map(|mount| self.text(mount)).collect())
+        context.output.print(&unmounted, |unmounted| unmounted.iter().map(|one| self.text(one)).collect())
     }
 
-    fn through(
-        &self,
-        client: &mut Client,
-        target: &UnmountTarget,
-        line: &ProgressLine,
-    ) -> Result<Vec<MountInfo>, Error> {
-        match client.unmount(target.clone(), self.lazy, &mut |progress| line.show(progress)) {
-            // The daemon does not know of mounts that died with a former one.
-            Err(refused @ Error::Refused(_)) => detach_dead(target)?.ok_or(refused),
-            other => other,
+    fn text(&self, unmounted: &Unmounted) -> String {
+        let MountInfo { source, directory, .. } = &unmounted.mount;
+        let directory = directory.display();
+        if unmounted.dead {
+            format!(
+                "detached the dead mount of {source} from {directory}; everything fsynced is in {source}\n"
+            )
+        } else if self.lazy {
+            format!("detached {source} from {directory}; it ends when its last file is closed\n")
+        } else {
+            format!("unmounted {source} from {directory}; everything written is durable\n")
         }
-    }
-
-    fn text(&self, mount: &MountInfo) -> String {
-        let MountInfo { source, directory, .. } = mount;
-        let durable = if self.lazy { "" } else { "; everything written is durable" };
-        format!("unmounted {source} from {}{durable}\n", directory.display())
     }
 }
 
-/// Detaches a dead mount of ours at the directory, if there is one; what it served had been recovered or
-/// will be.
-fn detach_dead(target: &UnmountTarget) -> Result<Option<Vec<MountInfo>>, Error> {
-    let Some(directory) = &target.directory else { return Ok(None) };
-    let Some(source) = control::detach_dead_mount(directory)? else { return Ok(None) };
-    let source = parse_source(&source).map_err(|error| Error::Refused(error.to_string()))?;
-    Ok(Some(vec![MountInfo { source, directory: directory.clone(), read_only: false }]))
+#[derive(Serialize)]
+struct Unmounted {
+    #[serde(flatten)]
+    mount: MountInfo,
+    /// Its daemon was gone: there was nothing left to flush.
+    dead: bool,
+}
+
+fn alive(mount: MountInfo) -> Unmounted {
+    Unmounted { mount, dead: false }
+}
+
+/// Detaches a dead mount of ours at the directory.
+///
+/// # Errors
+/// When there is none.
+fn detach_dead(target: &UnmountTarget) -> Result<Vec<Unmounted>, Error> {
+    if let Some(directory) = &target.directory {
+        if let Some(source) = control::detach_dead_mount(directory)? {
+            let source = parse_source(&source).map_err(|error| Error::Refused(error.to_string()))?;
+            let mount = MountInfo { source, directory: directory.clone(), read_only: false };
+            return Ok(vec![Unmounted { mount, dead: true }]);
+        }
+        if let Some(source) = control::mounted_at(directory)? {
+            return Err(Error::Refused(format!(
+                "{source} there belongs to the daemon of another data directory; name that with --data-dir"
+            )));
+        }
+    }
+    Err(Error::Refused(format!("{} is not mounted; `firn ls` shows what is", target.text)))
 }
 
 fn target(text: &str) -> UnmountTarget {

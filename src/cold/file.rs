@@ -92,12 +92,22 @@ impl HeapFile {
         self.disk
             .read_exact_at(buf, u64::from(first.0) * PAGE_BYTES as u64)
             .map_err(|error| Error::io(format!("cannot read heap file {}", self.number), error))?;
-        for (slot, page) in (first.0..).zip(buf.chunks_exact(PAGE_BYTES)) {
-            if crc32c::crc32c(page) != self.crcs[slot as usize].load(Ordering::Relaxed) {
-                return Err(Error::Damaged { file: self.number, slot: SlotNo(slot) });
+        for (slot, page) in (first.0..).zip(buf.chunks_exact_mut(PAGE_BYTES)) {
+            if !self.matches(slot, page) {
+                // The copy in the system's cache may be the bad one: pages are written past it.
+                let offset = u64::from(slot) * PAGE_BYTES as u64;
+                self.disk.forget_cached(offset, PAGE_BYTES as u64);
+                let again = self.disk.read_exact_at(page, offset);
+                if again.is_err() || !self.matches(slot, page) {
+                    return Err(Error::Damaged { file: self.number, slot: SlotNo(slot) });
+                }
             }
         }
         Ok(())
+    }
+
+    fn matches(&self, slot: u32, page: &[u8]) -> bool {
+        crc32c::crc32c(page) == self.crcs[slot as usize].load(Ordering::Relaxed)
     }
 
     /// Counts `count` more live pages or ranges.
@@ -131,6 +141,7 @@ impl HeapFile {
     }
 
     pub(super) fn seal(&self, end: FileEnd) {
+        self.disk.writes_ended();
         *self.end.lock() = Some(end);
         self.sealed.store(true, Ordering::Release);
     }

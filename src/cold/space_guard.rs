@@ -2,12 +2,12 @@
 
 /// Free bytes that must be there before a file of `file_bytes` is made for `incoming_bytes`:
 /// twice the larger of them.
-pub fn needed_bytes(file_bytes: u64, incoming_bytes: u64) -> u64 {
+pub(super) fn needed_bytes(file_bytes: u64, incoming_bytes: u64) -> u64 {
     file_bytes.max(incoming_bytes).saturating_mul(2)
 }
 
 /// Whether `free_bytes` suffice for it.
-pub fn has_room(free_bytes: u64, file_bytes: u64, incoming_bytes: u64) -> bool {
+pub(super) fn has_room(free_bytes: u64, file_bytes: u64, incoming_bytes: u64) -> bool {
     free_bytes >= needed_bytes(file_bytes, incoming_bytes)
 }
 

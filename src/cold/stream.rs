@@ -10,13 +10,13 @@ use std::sync::Arc;
 use super::heap::Heap;
 use super::{Error, HeapFile, SlotAddr};
 use crate::base::limits::PAGE_BYTES;
-use crate::base::{FileNo, LayerId, Lsn, PageNo, Seq, SlotNo, Space};
+use crate::base::{FileNo, LayerId, Lsn, PageBuf, PageNo, Seq, SlotNo, Space};
 use crate::format::batch::{Entry, Header, RECORDS_MAX, Range};
 use crate::format::footer;
 use crate::format::manifest::{FileEnd, StreamKind};
 
-/// How much is gathered before it is written, in bytes.
-const STAGING_BYTES: usize = 1 << 20;
+/// How many pages are gathered before they are written: as many parts as one system call takes.
+const STAGED_PAGES_MAX: usize = 1024 - 1 - RECORDS_MAX;
 
 /// A page to be appended.
 pub struct GroupPage<P> {
@@ -73,7 +73,17 @@ pub(super) struct Stream {
     failed: Vec<(FileNo, FileEnd)>,
     next_lsn: Lsn,
     durable_lsn: Lsn,
-    staging: Vec<u8>,
+}
+
+/// Batches that were made and not written yet: their header pages, and for each how many of the
+/// group's pages follow it. All belong to the active file.
+#[derive(Default)]
+struct Staged {
+    batches: Vec<(Box<PageBuf>, usize)>,
+    /// The first of the group's pages that is staged.
+    first_page: usize,
+    /// Headers and pages.
+    slots: usize,
 }
 
 impl Stream {
@@ -84,7 +94,6 @@ impl Stream {
             failed: Vec::new(),
             next_lsn: Lsn(last_lsn.0 + 1),
             durable_lsn: last_lsn,
-            staging: Vec::new(),
         }
     }
 
@@ -126,19 +135,21 @@ impl Stream {
         receipt: &mut Receipt,
     ) -> Result<(), Error> {
         let group_first = self.next_lsn;
-        let mut pages = &group.pages[..];
-        let mut ranges = &group.ranges[..];
-        while !pages.is_empty() || !ranges.is_empty() {
-            let free = self.make_room(heap)?;
-            let taken_pages = pages.len().min(RECORDS_MAX).min(free as usize - 1);
-            let taken_ranges = ranges.len().min(RECORDS_MAX - taken_pages);
-            let (batch_pages, rest_pages) = pages.split_at(taken_pages);
-            let (batch_ranges, rest_ranges) = ranges.split_at(taken_ranges);
-            (pages, ranges) = (rest_pages, rest_ranges);
-            let commit = pages.is_empty() && ranges.is_empty();
-            self.stage_batch(group_first, commit, batch_pages, batch_ranges, receipt);
-            if commit || self.staging.len() >= STAGING_BYTES {
-                self.write_staged()?;
+        let mut staged = Staged::default();
+        let (mut page, mut range) = (0, 0);
+        while page < group.pages.len() || range < group.ranges.len() {
+            let free = self.make_room(heap, group, &mut staged)?;
+            let pages = (group.pages.len() - page).min(RECORDS_MAX).min(free as usize - 1);
+            let ranges = (group.ranges.len() - range).min(RECORDS_MAX - pages);
+            let batch_pages = &group.pages[page..page + pages];
+            let batch_ranges = &group.ranges[range..range + ranges];
+            (page, range) = (page + pages, range + ranges);
+            let commit = page == group.pages.len() && range == group.ranges.len();
+            let header = self.make_batch(group_first, commit, batch_pages, batch_ranges, receipt);
+            staged.slots += 1 + pages;
+            staged.batches.push((header, pages));
+            if commit || staged.slots >= STAGED_PAGES_MAX {
+                self.write(group, &mut staged)?;
             }
         }
         let last = Lsn(self.next_lsn.0 - 1);
@@ -164,13 +175,18 @@ impl Stream {
     }
 
     /// Makes sure that the active file takes at least a header and a page; returns the slots left.
-    fn make_room(&mut self, heap: &Heap) -> Result<u32, Error> {
+    fn make_room<P: AsRef<[u8]>>(
+        &mut self,
+        heap: &Heap,
+        group: &Group<P>,
+        staged: &mut Staged,
+    ) -> Result<u32, Error> {
         let header_len = 64 + RECORDS_MAX * 40;
         let room = self.open.last().map_or(0, |active| active.room(header_len));
         if room >= 2 {
             return Ok(room);
         }
-        self.write_staged()?;
+        self.write(group, staged)?;
         if let Some(full) = self.open.last_mut() {
             write_footer(full)?;
         }
@@ -183,17 +199,16 @@ impl Stream {
         Ok(room)
     }
 
-    fn stage_batch<P: AsRef<[u8]>>(
+    /// Makes the header of the next batch and counts it as written.
+    fn make_batch<P: AsRef<[u8]>>(
         &mut self,
         group_first: Lsn,
         commit: bool,
         pages: &[GroupPage<P>],
         ranges: &[Range],
         receipt: &mut Receipt,
-    ) {
+    ) -> Box<PageBuf> {
         let active = self.open.last_mut().expect("make_room came before");
-        let at = self.staging.len();
-        self.staging.resize(at + PAGE_BYTES, 0);
         let mut header = Header {
             file: active.file.number,
             nonce: active.file.nonce,
@@ -205,10 +220,7 @@ impl Stream {
             ranges: ranges.to_vec(),
         };
         for (slot, page) in (active.next_slot + 1..).zip(pages) {
-            let bytes = page.content.as_ref();
-            debug_assert_eq!(bytes.len(), PAGE_BYTES);
-            let crc = crc32c::crc32c(bytes);
-            self.staging.extend_from_slice(bytes);
+            let crc = crc32c::crc32c(page.content.as_ref());
             active.file.set_crc(SlotNo(slot), crc);
             header.entries.push(Entry {
                 layer: page.layer,
@@ -220,35 +232,44 @@ impl Stream {
             receipt.slots.push(SlotAddr::new(active.file.number, SlotNo(slot)));
         }
         receipt.range_files.extend(ranges.iter().map(|_| active.file.number));
-        header.encode(&mut self.staging[at..at + PAGE_BYTES]);
-        let encoded = &self.staging[at..at + header.encoded_len()];
-        footer::push_batch(&mut active.footer, SlotNo(active.next_slot), encoded);
+        let mut encoded = PageBuf::zeroed();
+        header.encode(&mut encoded[..]);
+        footer::push_batch(&mut active.footer, SlotNo(active.next_slot), &encoded[..header.encoded_len()]);
         active.batches += 1;
         active.file.born(i64::try_from(pages.len() + ranges.len()).expect("at most 100"));
         active.next_slot += 1 + u32::try_from(pages.len()).expect("at most 100");
         receipt.bytes += ((1 + pages.len()) * PAGE_BYTES) as u64;
         self.next_lsn = Lsn(self.next_lsn.0 + 1);
+        encoded
     }
 
-    fn write_staged(&mut self) -> Result<(), Error> {
-        if self.staging.is_empty() {
+    /// Writes what is staged to the active file, from where the pages are.
+    fn write<P: AsRef<[u8]>>(&mut self, group: &Group<P>, staged: &mut Staged) -> Result<(), Error> {
+        if staged.slots == 0 {
             return Ok(());
         }
         let active = self.open.last().expect("staged for a file");
-        let first_slot = u64::from(active.next_slot) - (self.staging.len() / PAGE_BYTES) as u64;
+        let mut parts = Vec::with_capacity(staged.slots);
+        let mut page = staged.first_page;
+        for (header, pages) in &staged.batches {
+            parts.push(IoSlice::new(&header[..]));
+            parts.extend(
+                group.pages[page..page + pages].iter().map(|page| IoSlice::new(page.content.as_ref())),
+            );
+            page += pages;
+        }
+        let first_slot = u64::from(active.next_slot) - staged.slots as u64;
         active
             .file
             .disk
-            .write_all_at(&[IoSlice::new(&self.staging)], first_slot * PAGE_BYTES as u64)
+            .write_all_at(&parts, first_slot * PAGE_BYTES as u64)
             .map_err(|error| Error::io(format!("cannot write heap file {}", active.file.number), error))?;
-        self.staging.clear();
-        self.staging.shrink_to(STAGING_BYTES);
+        *staged = Staged { first_page: page, ..Staged::default() };
         Ok(())
     }
 
     /// Ends every open file where it was last durable. They take nothing more.
     fn abandon(&mut self) {
-        self.staging.clear();
         for active in self.open.drain(..) {
             active.file.seal(active.durable_end);
             self.failed.push((active.file.number, active.durable_end));

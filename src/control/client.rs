@@ -80,7 +80,8 @@ impl Client {
         self.short(&Request::Mount { source, directory, options })
     }
 
-    /// Flushes and unmounts; however long that takes.
+    /// Flushes and unmounts; however long that takes. Returns what was unmounted: nothing when it is
+    /// not mounted.
     ///
     /// # Errors
     /// See [`Client::create`].

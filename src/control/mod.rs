@@ -13,6 +13,7 @@ mod attend;
 mod client;
 mod data_dir;
 mod error;
+mod kernel_mounts;
 mod mapped_stores;
 mod options;
 pub mod protocol;
@@ -24,6 +25,7 @@ pub use attend::attend;
 pub use client::Client;
 pub use data_dir::{DataDir, Lock, default_data_dir};
 pub use error::Error;
+pub use kernel_mounts::{detach_dead_mount, mounted_at};
 pub use mapped_stores::write_out_mapped_stores;
 pub use options::{InvalidMountOption, MountOptions};
 pub use server::{Report, Server, Service};
@@ -34,12 +36,3 @@ pub use crate::volume::{
     CheckReport, CreateOptions, Durability, ForkReport, SnapshotInfo, Source, Status, VolumeInfo,
     VolumeStatus,
 };
-
-/// Takes away a dead firn mount, as a killed daemon leaves it. Returns what had been mounted there, or
-/// `None` when there is none.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn detach_dead_mount(directory: &std::path::Path) -> Result<Option<String>, Error> {
-    crate::fuse::detach_dead(directory).map_err(|error| Error::Refused(error.to_string()))
-}

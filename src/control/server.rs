@@ -47,7 +47,7 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 pub trait Service: Send + Sync + 'static {
     fn create(&self, name: &Name, options: &CreateOptions) -> Result<VolumeInfo>;
     fn mount(&self, source: &Source, directory: &Path, options: &MountOptions) -> Result<MountInfo>;
-    /// Flushes and unmounts; returns what was unmounted. Lazily: also while files are open there.
+    /// Flushes and unmounts; returns what was unmounted, nothing when it is not mounted. Lazily: also while files are open there.
     fn unmount(&self, target: &UnmountTarget, lazy: bool, report: Report<'_>) -> Result<Vec<MountInfo>>;
     /// Whether nothing is mounted at `directory`; waits at most `wait` for it.
     fn await_unmount(&self, directory: &Path, wait: Duration) -> bool;

@@ -123,7 +123,8 @@ fn connect_or(dir: &DataDir, mut start: impl FnMut() -> Result<StartReport, Erro
                 holder = pid;
                 wait_for_end(pid, RETRY_AFTER);
             }
-            StartReport::Failed { message } => return Err(Error::Start(message)),
+            // It says itself that it could not start.
+            StartReport::Failed { message } => return Err(Error::Refused(message)),
         }
     }
     Err(Error::Locked { path: dir.path().to_owned(), pid: holder })

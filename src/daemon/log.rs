@@ -59,22 +59,31 @@ struct State {
     path: PathBuf,
     file: File,
     bytes: u64,
-    /// Standard output and error go here too: what a panic or a library prints is not lost.
-    standard_streams: bool,
+    /// Standard output goes here too, and follows when the file is replaced.
+    stdout: bool,
+    /// As `stdout`: what a panic or a library prints is not lost.
+    stderr: bool,
 }
 
 impl LogFile {
     fn open(path: &Path) -> io::Result<Self> {
         let file = append_to(path)?;
         let bytes = file.metadata()?.len();
-        let state = State { path: path.to_owned(), file, bytes, standard_streams: false };
+        let state = State { path: path.to_owned(), file, bytes, stdout: false, stderr: false };
         Ok(LogFile(Arc::new(Mutex::new(state))))
     }
 
-    /// Points standard output and error at the log from now on.
-    pub(super) fn take_standard_streams(&self) {
+    /// Points standard error at the log from now on.
+    pub(super) fn take_stderr(&self) {
         let mut state = self.0.lock();
-        state.standard_streams = true;
+        state.stderr = true;
+        state.redirect();
+    }
+
+    /// Points standard output at the log from now on.
+    pub(super) fn take_stdout(&self) {
+        let mut state = self.0.lock();
+        state.stdout = true;
         state.redirect();
     }
 }
@@ -82,8 +91,12 @@ impl LogFile {
 impl State {
     fn redirect(&self) {
         // Where it fails they stay where they are, which is no worse than before.
-        let _ = rustix::stdio::dup2_stdout(&self.file);
-        let _ = rustix::stdio::dup2_stderr(&self.file);
+        if self.stdout {
+            let _ = rustix::stdio::dup2_stdout(&self.file);
+        }
+        if self.stderr {
+            let _ = rustix::stdio::dup2_stderr(&self.file);
+        }
     }
 
     /// Goes on in a new file. Where that fails, in the old one.
@@ -96,9 +109,7 @@ impl State {
         if let Ok(file) = append_to(&self.path) {
             self.file = file;
             self.bytes = 0;
-            if self.standard_streams {
-                self.redirect();
-            }
+            self.redirect();
         }
     }
 }

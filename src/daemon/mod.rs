@@ -34,9 +34,10 @@ pub(crate) fn run(dir: DataDir, options: &DaemonOptions) -> Result<(), Error> {
         // A session of its own: the terminal's signals are not for us. It fails only for the leader of
         // one, which needs none.
         let _ = rustix::process::setsid();
+        log.take_stderr();
         serve(dir, options, move || {
             report(&StartReport::Ready { pid: std::process::id() });
-            log.take_standard_streams();
+            log.take_stdout();
         })
     });
     match &outcome {

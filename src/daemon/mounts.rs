@@ -95,26 +95,14 @@ impl Mounts {
         table.entries.clone()
     }
 
-    /// Those that an operator means.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub(super) fn find(&self, target: &UnmountTarget) -> Result<Vec<Arc<ActiveMount>>, Error> {
+    /// Those that an operator means; none when it is not mounted.
+    pub(super) fn find(&self, target: &UnmountTarget) -> Vec<Arc<ActiveMount>> {
         let all = self.all();
         let by = |matches: &dyn Fn(&MountInfo) -> bool| -> Vec<_> {
             all.iter().filter(|entry| matches(&entry.info)).cloned().collect()
         };
-        let mut found = Vec::new();
-        if let Some(source) = &target.source {
-            found = by(&|info| info.source == *source);
-        }
-        if let (true, Some(directory)) = (found.is_empty(), &target.directory) {
-            found = by(&|info| info.directory == *directory);
-        }
-        if found.is_empty() {
-            return Err(Error::Refused(format!("{} is not mounted; `firn ls` shows what is", target.text)));
-        }
-        Ok(found)
+        let named = by(&|info| Some(&info.source) == target.source.as_ref());
+        if named.is_empty() { by(&|info| Some(&info.directory) == target.directory.as_ref()) } else { named }
     }
 
     /// What of a volume is mounted.

@@ -96,7 +96,8 @@ impl DaemonService {
         }
         if mount.ended().is_none() && mount.unmount(false).is_err() {
             tracing::warn!("{directory} stays busy; detaching it, its users get errors from now on");
-            if let Err(error) = mount.unmount(true).and_then(|()| mount.abort()) {
+            // In this order: where the kernel offers no other way, only what is in place can be aborted.
+            for error in [mount.abort(), mount.unmount(true)].into_iter().filter_map(Result::err) {
                 tracing::error!("{error}");
             }
         }
@@ -180,7 +181,7 @@ impl Service for DaemonService {
         lazy: bool,
         report: Report<'_>,
     ) -> Result<Vec<MountInfo>, Error> {
-        let found = self.mounts.find(target)?;
+        let found = self.mounts.find(target);
         found.iter().try_for_each(|entry| self.end_mount(entry, lazy, report))?;
         Ok(found.iter().map(|entry| entry.info.clone()).collect())
     }
@@ -242,12 +243,27 @@ impl Service for DaemonService {
     }
 
     fn check(&self, volume: Option<&Name>, report: Report<'_>) -> Result<CheckReport, Error> {
-        if let Some(name) = volume {
-            self.engine.info(name)?;
-        }
-        let step = "verifying";
-        let checked =
+        let volumes = match volume {
+            Some(name) => vec![self.engine.info(name)?],
+            None => self.engine.list(),
+        };
+        let step = "verifying pages";
+        let mut checked =
             self.engine.check(&mut |done, total| report(Progress { step: step.to_owned(), done, total }))?;
+        for VolumeInfo { name, .. } in volumes {
+            report(Progress { step: format!("examining {name}"), done: 0, total: 0 });
+            let source = Source { volume: name, snapshot: None };
+            // Pins the volume as it is now, whoever goes on writing.
+            match self.engine.mount(&source, true) {
+                Ok(pinned) => {
+                    let found = firnfs::fs::check(&*pinned);
+                    checked.damage.extend(found.into_iter().map(|line| format!("{source}: {line}")));
+                }
+                // Removed meanwhile.
+                Err(firnfs::volume::Error::NoVolume(_)) => {}
+                Err(error) => checked.damage.push(format!("{source}: {error}")),
+            }
+        }
         for line in &checked.damage {
             tracing::error!("check: {line}");
         }

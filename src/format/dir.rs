@@ -455,7 +455,7 @@ mod tests {
     fn a_split_keeps_names_of_one_hash_together_where_it_can() {
         let mut leaf = DirPage::new(0);
         for n in 0..100 {
-            leaf.insert(entry((n / 40 + 1) << 8 | n % 40, b"name"));
+            leaf.insert(entry(((n / 40 + 1) << 8) | (n % 40), b"name"));
         }
         let (begin, upper) = leaf.split_leaf();
         assert_eq!(leaf.count() + upper.count(), 100);

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! The first half is the head, which every change rewrites; the second is written once, when the inode
-//! is made. A record of zeros was never used. One with a version and mode 0 was used and is free for
-//! ever: numbers are not used again.
+//! is made. A record of zeros was never used, or all of its page is free for ever and removed. One with a
+//! version and mode 0 was used and is free for ever: numbers are not used again.
 
 use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -231,7 +231,7 @@ mod tests {
             uid: 1000,
             gid: 100,
             rdev: 0x0801,
-            size: 0x0102_0304_05,
+            size: 0x0001_0203_0405,
             pages: 7,
             atime: -1,
             mtime: 0x1122_3344_5566_7788,

@@ -3,13 +3,15 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::base::Space;
-use crate::base::limits::PAGE_BYTES;
-use crate::format::inode::{Inode, Record, record_at};
-use crate::format::superblock::{INODES_AT, NEXT_INODE_AT, Superblock, USED_PAGES_AT};
-use crate::volume::{self, Operation};
+use parking_lot::Mutex;
 
-use super::{Error, Fs, Ino, Result};
+use crate::base::limits::PAGE_BYTES;
+use crate::base::{PageNo, Space};
+use crate::format::inode::{HEAD_BYTES, INODE_BYTES, INODES_PER_PAGE, Inode, Record, record_at};
+use crate::format::superblock::{INODES_AT, NEXT_INODE_AT, Superblock, USED_PAGES_AT};
+use crate::volume::{self, Hint, Operation};
+
+use super::{Error, Fs, Ino, LAST_PAGE, Result, xattr};
 
 /// The space of the inode table and the super record.
 pub(super) const TABLE: Space = Space(0);
@@ -73,11 +75,20 @@ pub(super) struct Change<'a> {
     /// Pages that come, less those that go.
     pub(super) pages: i64,
     inodes: i64,
+    freed: Option<Ino>,
 }
+
+/// Taken, by the page of the table, by changes that free an inode: the last one of a page removes it.
+pub(super) type TableLocks = [Mutex<()>; TABLE_LOCKS];
+
+/// What an ordinary change needs.
+const EDITS: usize = 8;
+const TABLE_LOCKS: usize = 16;
 
 impl<'a> Change<'a> {
     pub(super) fn new() -> Self {
-        Change { operation: Operation::new(), pages: 0, inodes: 0 }
+        let edits = Vec::with_capacity(EDITS);
+        Change { operation: Operation { edits, frees: false }, pages: 0, inodes: 0, freed: None }
     }
 
     /// A change that gives space back: neither the quota nor a full disk may stand in its way.
@@ -101,18 +112,20 @@ impl<'a> Change<'a> {
         self.inodes += 1;
     }
 
-    /// Ends an inode: its record, its pages and its extended attributes.
+    /// Ends an inode: its record, its pages and its extended attributes. One in a change.
     pub(super) fn free_inode(&mut self, ino: Ino, inode: &Inode) {
         self.operation.write(TABLE, record_at(ino.0), Record::free().to_vec());
         if inode.pages > 0 {
-            self.operation.remove(Space(ino.0), crate::base::PageNo(0), super::LAST_PAGE);
+            self.operation.remove(Space(ino.0), PageNo(0), LAST_PAGE);
         }
         if inode.xattr_bytes > 0 {
-            self.operation.remove(super::xattr::space(ino), crate::base::PageNo(0), super::LAST_PAGE);
+            self.operation.remove(xattr::space(ino), PageNo(0), LAST_PAGE);
         }
         self.pages -= (inode.pages + inode.xattr_pages()).cast_signed();
         self.inodes -= 1;
         self.operation.frees = true;
+        debug_assert!(self.freed.is_none(), "no call frees two inodes");
+        self.freed = Some(ino);
     }
 }
 
@@ -133,6 +146,14 @@ impl Fs {
         if change.inodes != 0 {
             operation.add(TABLE, INODES_AT, change.inodes);
         }
+        // Held until it is applied, so that of two that are last in their page one sees the other.
+        let _lock = change.freed.map(|ino| self.table_locks[table_lock(ino)].lock());
+        if let Some(ino) = change.freed
+            && self.is_last_of_page(ino)?
+        {
+            let page = table_page(ino);
+            operation.remove(TABLE, PageNo(page), PageNo(page + 1));
+        }
         // What comes is charged before, what goes is given back after.
         let charged = change.pages.max(0);
         self.counters.charge(charged, charged > 0 && !operation.frees)?;
@@ -144,4 +165,24 @@ impl Fs {
         self.counters.inodes.fetch_add(change.inodes, Ordering::Relaxed);
         Ok(())
     }
+
+    /// Whether all other records in the page of a record are free for ever. A record that is not written
+    /// yet is not free, so nobody who is about to make an inode loses it.
+    fn is_last_of_page(&self, ino: Ino) -> Result<bool> {
+        let mut page = [0; PAGE_BYTES];
+        self.pages.read(TABLE, table_page(ino) * PAGE_BYTES as u64, &mut page, Hint::Keep)?;
+        let own = usize::try_from(ino.0 % INODES_PER_PAGE as u64).expect("less than a page");
+        Ok(page.chunks_exact(INODE_BYTES).enumerate().all(|(index, record)| {
+            let (head, _) = record.split_first_chunk::<HEAD_BYTES>().expect("a record has a head");
+            index == own || Record::decode(head) == Ok(Record::Free)
+        }))
+    }
+}
+
+fn table_page(ino: Ino) -> u64 {
+    ino.0 / INODES_PER_PAGE as u64
+}
+
+fn table_lock(ino: Ino) -> usize {
+    usize::from(table_page(ino).to_le_bytes()[0]) % TABLE_LOCKS
 }

@@ -1,9 +1,9 @@
 //! Consistency of a filesystem at rest: everything that the layer promises about its own bytes.
 //!
-//! Reads the inode table once and walks the tree of directories once. Keeps 16 bytes for each inode
-//! number ever used.
+//! Reads the inode table once and walks the tree of directories once. Keeps some 30 bytes for each inode,
+//! and the names of one directory.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::base::limits::PAGE_BYTES;
 use crate::base::{PageNo, Space};
@@ -35,7 +35,7 @@ pub fn check(pages: &dyn Pages) -> Vec<String> {
     let mut checker = Checker {
         pages,
         hash: NameHash::new(superblock.hash_key),
-        table: Vec::new(),
+        table: BTreeMap::new(),
         used_pages: 0,
         inodes: 0,
         findings: Vec::new(),
@@ -49,10 +49,11 @@ pub fn check(pages: &dyn Pages) -> Vec<String> {
 }
 
 /// What is known of an inode number.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Known {
     mode: u16,
     nlink: u32,
+    parent: u64,
     /// Names that lead here; for a directory also `.` and the `..` of those in it.
     found: u32,
     orphan: bool,
@@ -67,8 +68,8 @@ impl Known {
 struct Checker<'p> {
     pages: &'p dyn Pages,
     hash: NameHash,
-    /// By inode number.
-    table: Vec<Known>,
+    /// The inodes in use, by number.
+    table: BTreeMap<u64, Known>,
     used_pages: i64,
     inodes: i64,
     findings: Vec<String>,
@@ -92,41 +93,39 @@ impl Checker<'_> {
     }
 
     fn read_table(&mut self, superblock: &Superblock) {
-        let table_end = superblock.next_inode.div_ceil(INODES_PER_PAGE as u64);
-        self.require(
-            self.pages.next_present(TABLE, PageNo(table_end)).is_none(),
-            superblock.next_inode,
-            "there are inodes at and above the next number",
-        );
-        let mut page = [0; PAGE_BYTES];
-        for no in 0..table_end {
-            if let Err(error) = self.pages.read(TABLE, no * PAGE, &mut page, Hint::Once) {
-                self.report(no * INODES_PER_PAGE as u64, &error.to_string());
-                page.fill(0);
+        let mut bytes = [0; PAGE_BYTES];
+        let mut next = PageNo(0);
+        while let Some(page) = self.pages.next_present(TABLE, next) {
+            next = PageNo(page.0 + 1);
+            let first = page.0 * INODES_PER_PAGE as u64;
+            if let Err(error) = self.pages.read(TABLE, page.0 * PAGE, &mut bytes, Hint::Once) {
+                self.report(first, &error.to_string());
+                continue;
             }
-            for record in page.chunks_exact(INODE_BYTES) {
-                let ino = self.table.len() as u64;
+            for (ino, record) in (first..).zip(bytes.chunks_exact(INODE_BYTES)) {
                 let (head, _) = record.split_first_chunk::<HEAD_BYTES>().expect("a record has a head");
-                let known = if ino == 0 { Known::default() } else { self.check_record(ino, head) };
-                if known.mode != 0 && ino >= superblock.next_inode {
-                    self.report(ino, "its number is not below the next one");
+                if ino == 0 {
+                    continue;
                 }
-                self.table.push(known);
+                if let Some(known) = self.check_record(ino, head) {
+                    self.require(ino < superblock.next_inode, ino, "its number is not below the next one");
+                    self.table.insert(ino, known);
+                }
             }
         }
     }
 
-    fn check_record(&mut self, ino: u64, head: &[u8; HEAD_BYTES]) -> Known {
+    fn check_record(&mut self, ino: u64, head: &[u8; HEAD_BYTES]) -> Option<Known> {
         let inode = match Record::decode(head) {
             Ok(Record::Live(inode)) => inode,
             Ok(Record::Absent | Record::Free) => {
                 let nothing = self.present(Space(ino)) == 0 && self.present(xattr::space(Ino(ino))) == 0;
                 self.require(nothing, ino, "it is free and has pages");
-                return Known::default();
+                return None;
             }
             Err(error) => {
                 self.report(ino, error.0);
-                return Known::default();
+                return None;
             }
         };
         self.inodes += i64::from(ino != ORPHANS.0);
@@ -136,7 +135,7 @@ impl Checker<'_> {
             self.check_end(ino, &inode);
         }
         self.check_xattrs(ino, &inode);
-        Known { mode: inode.mode, nlink: inode.nlink, found: 0, orphan: false }
+        Some(Known { mode: inode.mode, nlink: inode.nlink, parent: inode.parent, found: 0, orphan: false })
     }
 
     fn check_end(&mut self, ino: u64, inode: &Inode) {
@@ -182,13 +181,8 @@ impl Checker<'_> {
         }
     }
 
-    /// The inode numbers that `next_inode` allows are few enough to be indices.
-    fn known(&mut self, ino: u64) -> Option<&mut Known> {
-        self.table.get_mut(usize::try_from(ino).ok()?).filter(|known| known.mode != 0)
-    }
-
     fn walk_tree(&mut self) {
-        let Some(root) = self.known(Ino::ROOT.0).filter(|root| root.is_dir()) else {
+        let Some(root) = self.table.get_mut(&Ino::ROOT.0).filter(|root| root.is_dir()) else {
             return self.report(Ino::ROOT.0, "there is no root directory");
         };
         // The root is its own parent.
@@ -199,14 +193,14 @@ impl Checker<'_> {
             self.count_name(dir);
             for (ino, kind, _) in self.read_directory(dir) {
                 self.count_name(ino);
-                let Some(known) = self.known(ino).copied() else {
+                let Some(&known) = self.table.get(&ino) else {
                     self.report(dir, &format!("a name in it leads to inode {ino}, which is free"));
                     continue;
                 };
                 self.require(known.mode >> 12 == u16::from(kind), ino, "its name says another kind");
                 if known.is_dir() {
                     self.count_name(dir);
-                    self.require(self.parent(ino) == Some(dir), ino, "its parent is another directory");
+                    self.require(known.parent == dir, ino, "its parent is another directory");
                     if reached.insert(ino) {
                         waiting.push(ino);
                     } else {
@@ -224,7 +218,7 @@ impl Checker<'_> {
                 ino,
                 "it is on the orphan list by another name",
             );
-            match self.known(ino) {
+            match self.table.get_mut(&ino) {
                 Some(known) if known.nlink == 0 && known.mode >> 12 == u16::from(kind) => known.orphan = true,
                 _ => self.report(ino, "it is on the orphan list and no orphan"),
             }
@@ -232,18 +226,14 @@ impl Checker<'_> {
     }
 
     fn count_name(&mut self, ino: u64) {
-        if let Some(known) = self.known(ino) {
+        if let Some(known) = self.table.get_mut(&ino) {
             known.found += 1;
         }
     }
 
     fn compare_links(&mut self) {
-        for ino in 1..self.table.len() {
-            let known = self.table[ino];
-            let ino = ino as u64;
-            if known.mode == 0 || ino == ORPHANS.0 {
-                continue;
-            }
+        let table = std::mem::take(&mut self.table);
+        for (&ino, known) in table.iter().filter(|&(&ino, _)| ino != ORPHANS.0) {
             if known.found != known.nlink {
                 self.report(ino, &format!("it has {} links and says {}", known.found, known.nlink));
             }
@@ -263,19 +253,6 @@ impl Checker<'_> {
         if superblock.inodes != inodes {
             self.report(0, &format!("{inodes} inodes are used, {} are counted", superblock.inodes));
         }
-    }
-
-    fn inode(&self, ino: u64) -> Option<Inode> {
-        let mut head = [0; HEAD_BYTES];
-        self.pages.read(TABLE, crate::format::inode::record_at(ino), &mut head, Hint::Once).ok()?;
-        match Record::decode(&head) {
-            Ok(Record::Live(inode)) => Some(inode),
-            _ => None,
-        }
-    }
-
-    fn parent(&self, ino: u64) -> Option<u64> {
-        Some(self.inode(ino)?.parent)
     }
 }
 

@@ -352,3 +352,212 @@ impl Directory<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::format::inode::{Record, S_IFDIR};
+    use crate::mem_pages::MemPages;
+
+    /// A directory on pages, changed in one operation at a time.
+    struct Tree {
+        pages: Arc<MemPages>,
+        inode: Inode,
+    }
+
+    const INO: Ino = Ino(7);
+
+    impl Tree {
+        fn new() -> Self {
+            let mut head = Record::free();
+            head[2..4].copy_from_slice(&(S_IFDIR | 0o755).to_le_bytes());
+            let Ok(Record::Live(inode)) = Record::decode(&head) else { panic!("a directory's record") };
+            Tree { pages: MemPages::new(), inode }
+        }
+
+        fn open(&self) -> Directory<'_> {
+            Directory::new(&*self.pages, INO, &self.inode)
+        }
+
+        fn change<T>(&mut self, call: impl FnOnce(&mut Directory<'_>) -> Result<T>) -> Result<T> {
+            let mut next = self.inode;
+            let mut directory = self.open();
+            let result = call(&mut directory)?;
+            let mut operation = Operation::new();
+            let grown = directory.finish(&mut operation, &mut next);
+            self.pages.apply(&operation).expect("applied");
+            assert_eq!(grown, next.pages.cast_signed() - self.inode.pages.cast_signed());
+            self.inode = next;
+            assert_eq!(self.pages.pages_of(INO.0) as u64, self.inode.pages);
+            Ok(result)
+        }
+
+        fn insert(&mut self, hash: u64, name: &str, ino: u64) -> Result<()> {
+            self.change(|directory| directory.insert(hash, name.as_bytes(), Ino(ino), 8))
+        }
+
+        fn remove(&mut self, hash: u64, name: &str) {
+            self.change(|directory| {
+                let found = directory.find(hash, name.as_bytes())?.expect("a name that is there");
+                directory.remove(&found)
+            })
+            .expect("removed");
+        }
+
+        fn find(&self, hash: u64, name: &str) -> Option<u64> {
+            self.open().find(hash, name.as_bytes()).expect("readable").map(|found| found.ino.0)
+        }
+
+        /// Keys and names from a key on.
+        fn entries_after(&self, key: u64, most: usize) -> Vec<(u64, String)> {
+            let mut entries = Vec::new();
+            let mut next = key + 1;
+            while let Some((leaf, first)) = self.open().into_entries_from(next).expect("readable") {
+                for entry in (first..leaf.count()).map(|index| leaf.entry(index)) {
+                    if entries.len() == most {
+                        return entries;
+                    }
+                    entries.push((entry.key, String::from_utf8_lossy(entry.name).into_owned()));
+                    next = entry.key + 1;
+                }
+            }
+            entries
+        }
+    }
+
+    fn long(n: usize) -> String {
+        format!("{n:0>200}")
+    }
+
+    #[test]
+    fn names_of_one_hash_are_told_apart_over_many_pages() {
+        let mut tree = Tree::new();
+        for n in 0..256 {
+            tree.insert(5, &long(n), n as u64 + 1).expect("inserted");
+            tree.insert(4 + n as u64 % 3, &format!("other{n}"), 1000).map_or_else(
+                |error| assert_eq!(error.errno(), libc::EMLINK),
+                |()| tree.remove(4 + n as u64 % 3, &format!("other{n}")),
+            );
+        }
+        assert!(tree.inode.pages > 10);
+        assert_eq!(tree.insert(5, "one more", 1).expect_err("no number left").errno(), libc::EMLINK);
+        assert_eq!(tree.insert(5, &long(77), 1).expect_err("there already").errno(), libc::EEXIST);
+        for n in 0..256 {
+            assert_eq!(tree.find(5, &long(n)), Some(n as u64 + 1));
+        }
+        for n in (0..256).step_by(2) {
+            tree.remove(5, &long(n));
+        }
+        for n in 0..256 {
+            assert_eq!(tree.find(5, &long(n)).is_some(), n % 2 == 1);
+        }
+        for n in (0..256).step_by(2) {
+            tree.insert(5, &long(n), 9).expect("numbers are used again");
+        }
+        assert_eq!(tree.entries_after(0, 1000).len(), 256);
+    }
+
+    #[test]
+    fn a_million_entries_are_at_most_four_pages_deep() {
+        let mut tree = Tree::new();
+        // The height is what inner pages make it, whatever the leaves hold.
+        let entries = 1_000_000_u64;
+        let mut next = tree.inode;
+        let pages = Arc::clone(&tree.pages);
+        for chunk in 0..100 {
+            let mut directory = Directory::new(&*pages, INO, &next);
+            for n in 0..entries / 100 {
+                let n = chunk * (entries / 100) + n;
+                let hash = (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 9).max(1);
+                let entry = Entry { key: hash << 8, ino: n + 1, kind: 8, name: b"twelve bytes" };
+                directory.insert_entry(entry).expect("inserted");
+                if directory.loaded.len() > 64 {
+                    let mut operation = Operation::new();
+                    directory.finish(&mut operation, &mut next);
+                    pages.apply(&operation).expect("applied");
+                    directory = Directory::new(&*pages, INO, &next);
+                }
+            }
+            let mut operation = Operation::new();
+            directory.finish(&mut operation, &mut next);
+            pages.apply(&operation).expect("applied");
+        }
+        tree.inode = next;
+        let depth = tree.open().descend(1 << 40).expect("readable").steps.len();
+        assert!(depth <= 4, "{depth} pages");
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u64, usize),
+        Remove(u64, usize),
+        Read(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (1..6_u64, 0..60_usize).prop_map(|(hash, n)| Step::Insert(hash, n)),
+            3 => (1..6_u64, 0..60_usize).prop_map(|(hash, n)| Step::Remove(hash, n)),
+            1 => (1..40_usize).prop_map(Step::Read),
+        ]
+    }
+
+    proptest! {
+        /// Few hashes and long names, so that runs of one hash are split all the time.
+        #[test]
+        fn a_tree_of_colliding_names_does_what_a_map_does(steps in prop::collection::vec(step(), 1..400)) {
+            let mut tree = Tree::new();
+            let mut map = BTreeMap::new();
+            // One reader: where it is, what it saw, and what was there all the time.
+            let (mut cookie, mut seen) = (0, BTreeSet::new());
+            let mut stayed: Option<BTreeSet<String>> = None;
+            for step in steps {
+                match step {
+                    Step::Insert(hash, n) => {
+                        let name = format!("{hash}-{}", long(n));
+                        let fresh = tree.insert(hash, &name, n as u64 + 1).is_ok();
+                        prop_assert_eq!(fresh, map.insert(name, n as u64 + 1).is_none());
+                    }
+                    Step::Remove(hash, n) => {
+                        let name = format!("{hash}-{}", long(n));
+                        if map.remove(&name).is_some() {
+                            tree.remove(hash, &name);
+                        }
+                        prop_assert_eq!(tree.find(hash, &name), None);
+                        if let Some(stayed) = &mut stayed {
+                            stayed.remove(&name);
+                        }
+                    }
+                    Step::Read(most) => {
+                        let stayed_now = stayed.get_or_insert_with(|| map.keys().cloned().collect());
+                        let read = tree.entries_after(cookie, most);
+                        for (key, name) in &read {
+                            prop_assert!(seen.insert((*key, name.clone())), "seen twice");
+                            cookie = *key;
+                        }
+                        if read.len() < most {
+                            let names: BTreeSet<_> = seen.iter().map(|(_, name)| name.clone()).collect();
+                            prop_assert!(names.is_superset(stayed_now), "something that stayed was not seen");
+                            (cookie, stayed) = (0, None);
+                            seen.clear();
+                        }
+                    }
+                }
+            }
+            for (name, ino) in &map {
+                let hash = name.split_once('-').expect("a hash").0.parse().expect("a number");
+                prop_assert_eq!(tree.find(hash, name), Some(*ino));
+            }
+            prop_assert_eq!(tree.entries_after(0, usize::MAX).len(), map.len());
+            for name in map.keys() {
+                tree.remove(name.split_once('-').expect("a hash").0.parse().expect("a number"), name);
+            }
+            prop_assert_eq!(tree.inode.pages, 0);
+        }
+    }
+}

@@ -50,7 +50,7 @@ use crate::format::inode::{Inode, S_IFDIR, record_at};
 use crate::format::superblock::{SUPERBLOCK_BYTES, Superblock};
 use crate::io::{Clock, Rng};
 use crate::volume::{Hint, Operation, Pages, Synced};
-use change::{Counters, TABLE};
+use change::{Counters, TABLE, TableLocks};
 use names::NameHash;
 use node::{Node, Nodes};
 
@@ -71,6 +71,7 @@ pub struct Fs {
     nodes: Nodes,
     /// Held by renames between directories: nothing else changes who is above whom.
     rename_lock: Mutex<()>,
+    table_locks: TableLocks,
 }
 
 impl Fs {
@@ -95,6 +96,7 @@ impl Fs {
             counters: Counters::new(&superblock, pages.capacity().quota_bytes),
             nodes: Nodes::new(Arc::clone(&pages)),
             rename_lock: Mutex::new(()),
+            table_locks: TableLocks::default(),
             pages,
             clock,
         };

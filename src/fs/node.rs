@@ -7,7 +7,7 @@
 //!
 //! **Lock order.** 1. the rename lock; 2. nodes by ascending inode number, but a node may be *tried* out
 //! of order, and where that fails everything is released and taken again in order; 3. the node of the
-//! orphan list; 4. a shard of the cache, for a few instructions. Nodes stay locked while an operation is
+//! orphan list; 4. a lock of the inode table; 5. a shard of the cache, for a few instructions. Nodes stay locked while an operation is
 //! applied: the lock is what orders changes of one inode.
 
 use std::collections::{HashMap, VecDeque};

@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::Observer;
+use super::executing::Executing;
 use super::pool::Pool;
 use super::request::{Answer, Errno, Handle, Operation, Reply, Request};
 use crate::fs::{self, Caller, Fs, Ino, RenameMode, SetXattr, Whence};
@@ -21,15 +22,22 @@ const COPY_BYTES_MAX: u64 = 16 << 20;
 
 /// Serves the requests of one mount.
 pub struct Dispatcher {
-    fs: Arc<Fs>,
+    files: Arc<Files>,
     pool: Pool,
     observer: Option<Observer>,
+}
+
+/// What requests are about.
+struct Files {
+    fs: Arc<Fs>,
+    executing: Executing,
 }
 
 impl Dispatcher {
     /// A dispatcher that starts threads when it needs them.
     pub fn new(fs: Arc<Fs>, observer: Option<Observer>) -> Self {
-        Dispatcher { fs, pool: Pool::default(), observer }
+        let files = Arc::new(Files { fs, executing: Executing::default() });
+        Dispatcher { files, pool: Pool::default(), observer }
     }
 
     /// Serves one request. Returns without having waited for the log, for another's sync or for the
@@ -37,13 +45,13 @@ impl Dispatcher {
     pub fn serve<R: Reply>(&self, request: Request<'_>, reply: R) {
         self.observe(request.operation.name());
         if !self.is_slow(&request.operation) {
-            return answer(&self.fs, request, reply);
+            return answer(&self.files, request, reply);
         }
         let bytes = request.operation.payload_bytes();
         let request =
             Request { caller: request.caller, ino: request.ino, operation: request.operation.into_owned() };
-        let fs = Arc::clone(&self.fs);
-        let job = Box::new(move || answer(&fs, request, reply));
+        let files = Arc::clone(&self.files);
+        let job = Box::new(move || answer(&files, request, reply));
         if let Err(job) = self.pool.submit(bytes, job) {
             job();
         }
@@ -62,15 +70,16 @@ impl Dispatcher {
     }
 
     fn is_slow(&self, operation: &Operation<'_>) -> bool {
-        matches!(operation, Operation::CopyFileRange { .. }) || operation.changes() && !self.fs.has_room()
+        matches!(operation, Operation::CopyFileRange { .. })
+            || operation.changes() && !self.files.fs.has_room()
     }
 }
 
 /// Answers a request on this thread; a panic on the way fails this request alone, since the token
 /// answers `EIO` when the unwinding drops it.
-fn answer<R: Reply>(fs: &Fs, request: Request<'_>, reply: R) {
+fn answer<R: Reply>(files: &Files, request: Request<'_>, reply: R) {
     let (name, ino) = (request.operation.name(), request.ino);
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| dispatch(fs, request, reply))) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| dispatch(files, request, reply))) {
         tracing::error!(request = name, ino = ino.0, panic = panic_message(&*panic), "a request panicked");
     }
 }
@@ -82,7 +91,8 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 
 /// Those whose answer is borrowed, made piecemeal or late are treated by themselves; the others are a
 /// call with a result.
-fn dispatch<R: Reply>(fs: &Fs, request: Request<'_>, mut reply: R) {
+fn dispatch<R: Reply>(files: &Files, request: Request<'_>, mut reply: R) {
+    let fs = &*files.fs;
     let Request { caller, ino, operation } = request;
     let name = operation.name();
     match operation {
@@ -103,14 +113,23 @@ fn dispatch<R: Reply>(fs: &Fs, request: Request<'_>, mut reply: R) {
         // close of a file is RELEASE.
         Operation::OpenDir | Operation::Flush => reply.send(Err(Errno(libc::ENOSYS))),
         Operation::Ioctl => reply.send(Err(Errno(libc::ENOTTY))),
+        Operation::Open { flags } if files.executing.forbids(ino, flags) => {
+            reply.send(Err(Errno(libc::ETXTBSY)));
+        }
         operation => {
-            let result = call(fs, &caller, ino, operation);
+            let result = call(files, &caller, ino, operation);
             reply.send(result.map_err(|error| errno(name, ino, &error)));
         }
     }
 }
 
-fn call(fs: &Fs, caller: &Caller, ino: Ino, operation: Operation<'_>) -> Result<Answer<'static>, fs::Error> {
+fn call(
+    files: &Files,
+    caller: &Caller,
+    ino: Ino,
+    operation: Operation<'_>,
+) -> Result<Answer<'static>, fs::Error> {
+    let fs = &*files.fs;
     Ok(match operation {
         Operation::Lookup { name } => match fs.lookup(ino, &name) {
             Err(fs::Error::NotFound) => Answer::NoEntry,
@@ -131,12 +150,21 @@ fn call(fs: &Fs, caller: &Caller, ino: Ino, operation: Operation<'_>) -> Result<
         }
         Operation::Open { flags } => {
             fs.open_file(caller, ino, wants_write(flags), flags & libc::O_TRUNC != 0)?;
-            Answer::Opened(handle(flags))
+            let handle = handle(flags);
+            if handle.executes {
+                files.executing.begin(ino);
+            }
+            Answer::Opened(handle)
         }
         Operation::Create { name, node, flags } => {
             Answer::Created(fs.create(caller, ino, &name, &node)?, handle(flags))
         }
-        Operation::Release => done(fs.release(ino))?,
+        Operation::Release { handle } => {
+            if handle.executes {
+                files.executing.end(ino);
+            }
+            done(fs.release(ino))?
+        }
         Operation::StatFs => Answer::StatFs(fs.statfs()),
         Operation::GetXattr { name, bytes } => xattr(fs.getxattr(ino, &name)?, bytes)?,
         Operation::ListXattr { bytes } => xattr(fs.listxattr(ino)?, bytes)?,
@@ -216,7 +244,7 @@ fn wants_write(flags: i32) -> bool {
 }
 
 fn handle(flags: i32) -> Handle {
-    Handle { direct: flags & libc::O_DIRECT != 0 }
+    Handle { direct: flags & libc::O_DIRECT != 0, executes: flags & Executing::FLAG != 0 }
 }
 
 fn rename_mode(flags: u32) -> Result<RenameMode, fs::Error> {

@@ -223,13 +223,13 @@ impl Filesystem for Kernel {
         &self,
         from: &fuser::Request,
         ino: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         _: OpenFlags,
         _: Option<LockOwner>,
         _: bool,
         reply: ReplyEmpty,
     ) {
-        self.serve(from, ino, Operation::Release, reply);
+        self.serve(from, ino, Operation::Release { handle: Handle::from_bits(handle.0) }, reply);
     }
 
     fn read(

@@ -10,6 +10,7 @@
 
 mod dispatch;
 mod error;
+mod executing;
 mod kernel;
 mod mount;
 pub mod mountinfo;

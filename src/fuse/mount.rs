@@ -231,10 +231,17 @@ impl Mount {
     /// [`Error::Busy`]; what covers it, or the kernel's refusal.
     pub fn unmount(&self, lazy: bool) -> Result<(), Error> {
         let failed = |detail: String| Error::Unmount { target: self.target.clone(), detail };
+        let ended = self.ended();
+        if ended == Some(End::Unmounted) {
+            return Ok(());
+        }
         let mounts = mountinfo::read().map_err(|error| failed(error.to_string()))?;
         match mountinfo::top_at(&mounts, &self.target) {
-            Some(top) if self.is_ours(top) => system::unmount(&self.target, lazy),
-            Some(top) if mounts.iter().any(|mount| self.is_ours(mount)) => {
+            // Once ours has ended, its number may belong to another mount, but not to another dead one.
+            Some(top) if self.is_ours(top) && (ended.is_none() || system::is_dead(&self.target)) => {
+                system::unmount(&self.target, lazy)
+            }
+            Some(top) if ended.is_none() && mounts.iter().any(|mount| self.is_ours(mount)) => {
                 Err(failed(format!("{} is mounted over it; unmount that first", holder(top))))
             }
             _ => Ok(()),

@@ -65,7 +65,9 @@ pub enum Operation<'a> {
         node: NewNode,
         flags: i32,
     },
-    Release,
+    Release {
+        handle: Handle,
+    },
     Read {
         offset: u64,
         bytes: u32,
@@ -130,19 +132,22 @@ pub enum Operation<'a> {
 pub struct Handle {
     /// Opened with `O_DIRECT`: the kernel neither caches nor sends an FSYNC after a synchronous write.
     pub direct: bool,
+    /// Opened by execve(2).
+    pub executes: bool,
 }
 
 impl Handle {
     const DIRECT: u64 = 1;
+    const EXECUTES: u64 = 2;
 
     /// As the kernel carries it.
     pub fn to_bits(self) -> u64 {
-        if self.direct { Self::DIRECT } else { 0 }
+        (if self.direct { Self::DIRECT } else { 0 }) | if self.executes { Self::EXECUTES } else { 0 }
     }
 
     /// The reverse of [`Handle::to_bits`].
     pub fn from_bits(bits: u64) -> Self {
-        Handle { direct: bits & Self::DIRECT != 0 }
+        Handle { direct: bits & Self::DIRECT != 0, executes: bits & Self::EXECUTES != 0 }
     }
 }
 
@@ -196,7 +201,7 @@ impl Operation<'_> {
             Operation::Rename { .. } => "RENAME",
             Operation::Open { .. } => "OPEN",
             Operation::Create { .. } => "CREATE",
-            Operation::Release => "RELEASE",
+            Operation::Release { .. } => "RELEASE",
             Operation::Read { .. } => "READ",
             Operation::Write { .. } => "WRITE",
             Operation::FSync => "FSYNC",
@@ -230,7 +235,7 @@ impl Operation<'_> {
             | Operation::Rename { .. }
             | Operation::Create { .. }
             // The last one of an unlinked file removes it.
-            | Operation::Release
+            | Operation::Release { .. }
             | Operation::Write { .. }
             | Operation::SetXattr { .. }
             | Operation::RemoveXattr { .. }
@@ -299,7 +304,7 @@ impl Operation<'_> {
             Op::SetAttr(set) => Op::SetAttr(set),
             Op::ReadLink => Op::ReadLink,
             Op::Open { flags } => Op::Open { flags },
-            Op::Release => Op::Release,
+            Op::Release { handle } => Op::Release { handle },
             Op::Read { offset, bytes } => Op::Read { offset, bytes },
             Op::FSync => Op::FSync,
             Op::FSyncDir => Op::FSyncDir,

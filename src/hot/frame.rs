@@ -5,12 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::base::Seq;
 use crate::base::limits::PAGE_BYTES;
+use crate::base::{PageBuf, Seq};
 
 /// The bytes of a page. Shared with whoever reads or logs them just now: a writer copies then.
 #[derive(Clone)]
-pub struct Page(Arc<Box<[u8; PAGE_BYTES]>>);
+#[expect(
+    clippy::redundant_allocation,
+    reason = "a page behind the counts of its Arc would take two, for its alignment"
+)]
+pub struct Page(Arc<Box<PageBuf>>);
 
 impl Page {
     /// A page with these bytes.
@@ -18,13 +22,13 @@ impl Page {
     /// # Panics
     /// When `bytes` is not one page long.
     pub fn new(bytes: &[u8]) -> Self {
-        let boxed: Box<[u8]> = bytes.into();
-        Page(Arc::new(boxed.try_into().expect("one page")))
+        Page(Arc::new(PageBuf::copied(bytes)))
     }
 
     /// The bytes, to be changed; copied first when someone else holds them.
     pub fn make_mut(&mut self) -> &mut [u8; PAGE_BYTES] {
-        &mut **Arc::make_mut(&mut self.0)
+        let page: &mut Box<PageBuf> = Arc::make_mut(&mut self.0);
+        page
     }
 }
 
@@ -36,7 +40,7 @@ impl AsRef<[u8]> for Page {
 
 /// A page of zeros.
 pub fn zero_page() -> Page {
-    Page(Arc::new(Box::new([0; PAGE_BYTES])))
+    Page(Arc::new(PageBuf::zeroed()))
 }
 
 /// Bytes of RAM, counted as they come and go.
@@ -70,6 +74,8 @@ pub struct Frame {
     state: Mutex<FrameState>,
     /// Touched since the cache last looked.
     used: AtomicBool,
+    /// Worth its RAM once it is durable: metadata, or a page that is changed in parts.
+    kept: AtomicBool,
     meter: Arc<Meter>,
 }
 
@@ -98,7 +104,12 @@ impl Frame {
     pub fn clean(page: Page, meter: &Arc<Meter>) -> Arc<Self> {
         meter.add(FRAME_BYTES);
         let state = FrameState { page, seq: Seq(0), logged: Seq(0), dirty: false, removed: false };
-        Arc::new(Frame { state: Mutex::new(state), used: AtomicBool::new(false), meter: meter.clone() })
+        Arc::new(Frame {
+            state: Mutex::new(state),
+            used: AtomicBool::new(false),
+            kept: AtomicBool::new(false),
+            meter: meter.clone(),
+        })
     }
 
     /// The frame's state, locked: for a moment, and never across I/O.
@@ -110,6 +121,17 @@ impl Frame {
     pub fn page(&self) -> Page {
         self.used.store(true, Ordering::Relaxed);
         self.lock().page.clone()
+    }
+
+    /// Makes the frame stay when it is durable, until the cache wants its RAM. Returns whether it was to
+    /// go before: the caller admits it to the cache then.
+    pub fn keep(&self) -> bool {
+        !self.kept.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether it stays when it is durable.
+    pub fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed)
     }
 
     pub(super) fn take_used(&self) -> bool {

@@ -55,11 +55,18 @@ pub trait DiskFile: Send + Sync + 'static {
     /// `UnexpectedEof` when the file ends before `buf` is full; `EIO` from the device.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Writes all of `parts`, one behind the other, from `offset`.
+    /// Writes all of `parts`, one behind the other, from `offset`. Past the system's cache where the disk
+    /// can and addresses, lengths and offset are multiples of 4096.
     ///
     /// # Errors
     /// On any error an unknown part of it may have been written.
     fn write_all_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
+
+    /// Drops what the system may have cached of these bytes, so that the next read asks the device.
+    fn forget_cached(&self, _offset: u64, _bytes: u64) {}
+
+    /// Says that no more writes come, so that what only they need is given back.
+    fn writes_ended(&self) {}
 
     /// Returns when everything written before is on stable storage (`fdatasync`). After an error
     /// nothing may be assumed about it, now or after another call.

@@ -8,11 +8,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
@@ -45,11 +48,11 @@ impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let file =
             OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.join(name))?;
-        Ok(Arc::new(RealFile(file)))
+        Ok(Arc::new(RealFile::new(file)))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(RealFile(OpenOptions::new().read(true).write(true).open(self.join(name))?)))
+        Ok(Arc::new(RealFile::new(OpenOptions::new().read(true).write(true).open(self.join(name))?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -90,26 +93,74 @@ impl Disk for RealDisk {
     }
 }
 
-struct RealFile(File);
+/// An open file, and a second descriptor of it for direct I/O: `None` where the filesystem has none,
+/// not there yet before the first write that wants it.
+struct RealFile {
+    file: File,
+    direct: Mutex<Direct>,
+}
+
+enum Direct {
+    Untried,
+    Open(Arc<File>),
+    Unsupported,
+}
+
+impl RealFile {
+    fn new(file: File) -> Self {
+        RealFile { file, direct: Mutex::new(Direct::Untried) }
+    }
+
+    fn direct(&self) -> Option<Arc<File>> {
+        let mut direct = self.direct.lock();
+        if matches!(*direct, Direct::Untried) {
+            let again = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            let opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(again);
+            *direct = opened.map_or(Direct::Unsupported, |file| Direct::Open(Arc::new(file)));
+        }
+        match &*direct {
+            Direct::Open(file) => Some(file.clone()),
+            Direct::Untried | Direct::Unsupported => None,
+        }
+    }
+}
+
+/// Alignment that suffices for direct I/O on every device.
+const DIRECT_ALIGNMENT: usize = 4096;
+
+fn is_aligned(parts: &[IoSlice<'_>], offset: u64) -> bool {
+    let aligned = |part: &IoSlice<'_>| {
+        part.as_ptr().addr().is_multiple_of(DIRECT_ALIGNMENT) && part.len().is_multiple_of(DIRECT_ALIGNMENT)
+    };
+    offset.is_multiple_of(DIRECT_ALIGNMENT as u64) && parts.iter().all(aligned)
+}
 
 impl DiskFile for RealFile {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buf, offset)
+        self.file.read_exact_at(buf, offset)
     }
 
     fn write_all_at(&self, parts: &[IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        let first = offset;
+        let direct = if is_aligned(parts, offset) { self.direct() } else { None };
+        let file = direct.as_deref().unwrap_or(&self.file);
         // Linux takes at most 1024 parts in one call.
         for chunk in parts.chunks(1024) {
             let mut copies: Vec<IoSlice<'_>> = chunk.to_vec();
             let mut rest = &mut copies[..];
             while !rest.is_empty() {
-                match rustix::io::pwritev(&self.0, rest, offset) {
+                match rustix::io::pwritev(file, rest, offset) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(written) => {
                         offset += written as u64;
                         IoSlice::advance_slices(&mut rest, written);
                     }
                     Err(Errno::INTR) => {}
+                    // The filesystem has direct I/O, but not so.
+                    Err(Errno::INVAL) if direct.is_some() => {
+                        *self.direct.lock() = Direct::Unsupported;
+                        return self.write_all_at(parts, first);
+                    }
                     Err(errno) => return Err(errno.into()),
                 }
             }
@@ -117,20 +168,29 @@ impl DiskFile for RealFile {
         Ok(())
     }
 
+    fn forget_cached(&self, offset: u64, bytes: u64) {
+        // Only advice: where it does not help, the next read says the same again.
+        let _ = rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(bytes), rustix::fs::Advice::DontNeed);
+    }
+
+    fn writes_ended(&self) {
+        *self.direct.lock() = Direct::Untried;
+    }
+
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes) {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes) {
             // A filesystem without it: at least the size is right.
-            Err(Errno::OPNOTSUPP) => self.0.set_len(bytes),
+            Err(Errno::OPNOTSUPP) => self.file.set_len(bytes),
             other => Ok(other?),
         }
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 }
 

@@ -1,6 +1,5 @@
 //! Applying an operation to a head: obtain what it needs, then change everything under the gate.
 
-use std::borrow::Cow;
 use std::ops::Range as Span;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,7 +63,8 @@ struct Effects {
     dirty: Vec<Dirty>,
     ranges: Vec<(Arc<Layer>, Range)>,
     deaths: Deaths,
-    made: Vec<(Space, PageNo, Arc<Frame>)>,
+    /// Frames that are worth keeping from now on.
+    kept: Vec<(Space, PageNo, Arc<Frame>)>,
     /// Held until the operation is done, so that they stay.
     pinned: Vec<Arc<Frame>>,
 }
@@ -80,7 +80,7 @@ impl Applier<'_> {
             // A freeze since: what lies beneath is another layer's by now.
             if layer.id != prepared_for || !pin_all(&layer, &steps, &mut effects) {
                 drop(top);
-                self.admit(&layer, effects.made);
+                self.admit(&layer, effects.kept);
                 continue;
             }
             for step in steps {
@@ -88,15 +88,15 @@ impl Applier<'_> {
             }
             head.note(&mut effects.dirty, &mut effects.ranges, effects.deaths, now);
             drop(top);
-            self.admit(&layer, effects.made);
+            self.admit(&layer, effects.kept);
             return Ok(());
         }
     }
 
-    fn admit(&self, layer: &Arc<Layer>, made: Vec<(Space, PageNo, Arc<Frame>)>) {
-        if !made.is_empty() {
-            self.cache.admit(made.iter().map(|(space, page, frame)| (layer, *space, *page, frame)));
-            drop(made);
+    fn admit(&self, layer: &Arc<Layer>, kept: Vec<(Space, PageNo, Arc<Frame>)>) {
+        if !kept.is_empty() {
+            self.cache.admit(kept.iter().map(|(space, page, frame)| (layer, *space, *page, frame)));
+            drop(kept);
             if self.cache.is_over_budget() {
                 self.cache.trim();
             }
@@ -161,9 +161,9 @@ impl Applier<'_> {
         match step {
             Step::Replace { space, page, content } => {
                 let mut content = Some(content);
-                let (frame, made) =
-                    layer.frame_for_change(space, page, || content.take().expect("asked for once"));
-                self.touch(layer, space, page, &frame, made, effects, |old| {
+                // Made of the content, unless there is a frame already.
+                let frame = layer.frame_for_change(space, page, || content.take().expect("asked for once"));
+                self.touch(layer, space, page, &frame, effects, |old| {
                     if let Some(content) = content {
                         *old = content;
                     }
@@ -171,8 +171,11 @@ impl Applier<'_> {
             }
             Step::Patch { space, page, patch, .. } => {
                 // Pinned, so it is there, unless a removal in this very operation took it out.
-                let (frame, made) = layer.frame_for_change(space, page, zero_page);
-                self.touch(layer, space, page, &frame, made, effects, |old| patch.apply(old.make_mut()));
+                let frame = layer.frame_for_change(space, page, zero_page);
+                self.touch(layer, space, page, &frame, effects, |old| patch.apply(old.make_mut()));
+                if frame.keep() {
+                    effects.kept.push((space, page, frame));
+                }
             }
             Step::Remove { space, from, to } => {
                 let range = Range { layer: layer.id, space, from, to, seq: self.next_seq() };
@@ -182,14 +185,12 @@ impl Applier<'_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the place of a page has three parts")]
     fn touch(
         &self,
         layer: &Arc<Layer>,
         space: Space,
         page: PageNo,
         frame: &Arc<Frame>,
-        made: bool,
         effects: &mut Effects,
         change: impl FnOnce(&mut Page),
     ) {
@@ -200,9 +201,6 @@ impl Applier<'_> {
         drop(state);
         if newly_dirty {
             effects.dirty.push(Dirty { layer: layer.clone(), space, page, frame: frame.clone() });
-        }
-        if made {
-            effects.made.push((space, page, frame.clone()));
         }
     }
 
@@ -257,7 +255,8 @@ fn pin_all(layer: &Arc<Layer>, steps: &[Step<'_>], effects: &mut Effects) -> boo
             }
             Beneath::Content(content, slot) => match layer.fill(*space, *page, *slot, content) {
                 Some((frame, true)) => {
-                    effects.made.push((*space, *page, frame));
+                    frame.keep();
+                    effects.kept.push((*space, *page, frame));
                     true
                 }
                 Some((frame, false)) => {
@@ -287,7 +286,7 @@ fn word_at(offset: u64) -> (PageNo, usize) {
 /// Cuts a write into its pages: which page, which bytes of it, and what to put there.
 fn by_page<'d>(
     offset: u64,
-    data: &'d Cow<'_, [u8]>,
+    data: &'d [u8],
 ) -> impl Iterator<Item = (PageNo, Span<usize>, &'d [u8])> {
     let mut at = offset;
     let mut rest: &'d [u8] = data;

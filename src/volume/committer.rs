@@ -16,11 +16,11 @@ use crate::cold::{self, Group, Heap};
 use crate::hot::Page;
 use crate::io::Clock;
 
-/// How much log bandwidth may be unlogged.
-const UNLOGGED_TIME: Duration = Duration::from_millis(25);
-/// Least and most that may be unlogged, in bytes.
-const UNLOGGED_BYTES_MIN: u64 = 8 << 20;
-const UNLOGGED_BYTES_MAX: u64 = 64 << 20;
+/// How much log bandwidth may wait for a group.
+const PENDING_TIME: Duration = Duration::from_millis(25);
+/// Least and most that may wait for a group, in bytes.
+const PENDING_BYTES_MIN: u64 = 8 << 20;
+const PENDING_BYTES_MAX: u64 = 32 << 20;
 /// Rounds of fewer bytes say nothing about bandwidth.
 const MEASURED_BYTES_MIN: u64 = 1 << 20;
 
@@ -39,11 +39,11 @@ pub(super) struct Committer {
     round_ended: Condvar,
     /// Measured, in bytes a second.
     bandwidth: AtomicU64,
-    unlogged_max: u64,
+    pending_max: u64,
 }
 
 impl Committer {
-    /// `memory_bytes` is the whole budget, of which at most an eighth may be unlogged.
+    /// `memory_bytes` is the whole budget, of which at most an eighth may be unlogged: waiting, or being written.
     pub(super) fn new(memory_bytes: u64) -> Self {
         Committer {
             waiters: Mutex::default(),
@@ -51,15 +51,16 @@ impl Committer {
             rounds: Mutex::default(),
             round_ended: Condvar::new(),
             bandwidth: AtomicU64::new(400 << 20),
-            unlogged_max: (memory_bytes / 8).clamp(1 << 20, UNLOGGED_BYTES_MAX),
+            pending_max: (memory_bytes / 16).clamp(1 << 20, PENDING_BYTES_MAX),
         }
     }
 
-    /// How many bytes of one volume may be unlogged before its writers wait.
-    pub(super) fn unlogged_bytes_max(&self) -> u64 {
+    /// How many bytes of one volume may wait for a group before its writers wait. As much again may be in
+    /// the group that is being written, so that the disk and the writers work at the same time.
+    pub(super) fn pending_bytes_max(&self) -> u64 {
         let bandwidth = self.bandwidth.load(Ordering::Relaxed);
-        let bytes = bandwidth / 1000 * u64::try_from(UNLOGGED_TIME.as_millis()).expect("25");
-        bytes.max(UNLOGGED_BYTES_MIN).min(self.unlogged_max)
+        let bytes = bandwidth / 1000 * u64::try_from(PENDING_TIME.as_millis()).expect("25");
+        bytes.max(PENDING_BYTES_MIN).min(self.pending_max)
     }
 
     /// Leaves a callback for when all that `head` has now is durable.

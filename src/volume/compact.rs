@@ -7,13 +7,21 @@ use std::sync::Arc;
 
 use super::Error;
 use super::engine::Engine;
-use crate::base::limits::PAGE_BYTES;
-use crate::base::{FileNo, SlotNo};
+use crate::base::{FileNo, PageBuf, SlotNo};
 use crate::cold::{self, Group, GroupPage, HeapFile, SlotAddr};
 use crate::format::batch::{Entry, Range};
 
 /// Pages that are moved in one group.
 const GROUP_PAGES: usize = 1024;
+
+/// A page on its way.
+struct Moved(Box<PageBuf>);
+
+impl AsRef<[u8]> for Moved {
+    fn as_ref(&self) -> &[u8] {
+        &self.0[..]
+    }
+}
 
 impl Engine {
     /// Empties the file with the fewest live entries. Returns whether that gave anything back.
@@ -61,7 +69,7 @@ impl Engine {
 
     fn relocate(
         &self,
-        group: &mut Group<Vec<u8>>,
+        group: &mut Group<Moved>,
         from: &mut Vec<SlotAddr>,
         source: FileNo,
     ) -> Result<(), Error> {
@@ -88,16 +96,12 @@ impl Engine {
     }
 }
 
-fn read_page(
-    file: &Arc<HeapFile>,
-    entry: &Entry,
-    addr: SlotAddr,
-) -> Result<Option<GroupPage<Vec<u8>>>, Error> {
-    let mut content = vec![0; PAGE_BYTES];
-    match file.read(addr.slot(), &mut content) {
+fn read_page(file: &Arc<HeapFile>, entry: &Entry, addr: SlotAddr) -> Result<Option<GroupPage<Moved>>, Error> {
+    let mut content = PageBuf::zeroed();
+    match file.read(addr.slot(), &mut content[..]) {
         Ok(()) => {
             let Entry { layer, space, page, seq, .. } = *entry;
-            Ok(Some(GroupPage { layer, space, page, seq, content }))
+            Ok(Some(GroupPage { layer, space, page, seq, content: Moved(content) }))
         }
         Err(error @ cold::Error::Damaged { .. }) => {
             tracing::error!(%error, space = %entry.space, page = %entry.page, "a page cannot be moved");

@@ -153,7 +153,7 @@ impl Engine {
     }
 
     fn is_half_full(&self, head: &Head) -> bool {
-        head.unlogged_bytes() * 2 >= self.committer.unlogged_bytes_max()
+        head.pending_bytes() * 2 >= self.committer.pending_bytes_max()
     }
 
     pub(super) fn ring_log_if_due(&self, head: &Head, pages_before: u64) {
@@ -205,7 +205,7 @@ impl Engine {
 
     /// How much the log should be able to take without another file.
     fn log_room_wanted(&self) -> u64 {
-        self.unlogged_bytes() + (self.committer.unlogged_bytes_max() * 2).min(self.heap.file_bytes() * 2)
+        self.unlogged_bytes() + (self.committer.pending_bytes_max() * 3).min(self.heap.file_bytes() * 2)
     }
 
     /// Whether another heap file keeps the disk below what it may be: half more than is live, and a

@@ -61,6 +61,8 @@ pub(super) struct Head {
     pub(super) pending: Mutex<Pending>,
     /// Pages and ranges that are not durable: pending, or in a group that is being written.
     pub(super) unlogged: AtomicU64,
+    /// Those of them that are in a group that is being written.
+    in_cut: AtomicU64,
     /// Mounted for writing.
     pub(super) mounted: AtomicBool,
     /// Why it takes no more changes.
@@ -84,6 +86,7 @@ impl Head {
             gate: RwLock::new(Top { layers, next_mutable: Some(next_mutable) }),
             pending: Mutex::default(),
             unlogged: AtomicU64::new(0),
+            in_cut: AtomicU64::new(0),
             mounted: AtomicBool::new(false),
             failed: RwLock::new(None),
         })
@@ -97,6 +100,12 @@ impl Head {
     /// Bytes that are not durable.
     pub(super) fn unlogged_bytes(&self) -> u64 {
         self.unlogged.load(Ordering::Relaxed) * PAGE_BYTES as u64
+    }
+
+    /// Bytes that no group has taken yet.
+    pub(super) fn pending_bytes(&self) -> u64 {
+        let unlogged = self.unlogged.load(Ordering::Relaxed);
+        unlogged.saturating_sub(self.in_cut.load(Ordering::Relaxed)) * PAGE_BYTES as u64
     }
 
     /// Whether it refuses changes.
@@ -117,6 +126,7 @@ impl Head {
         let Pending { mut dirty, ranges, deaths, .. } = std::mem::take(&mut *pending);
         drop(pending);
         let counted = (dirty.len() + ranges.len()) as u64;
+        self.in_cut.store(counted, Ordering::Relaxed);
         let first = group.pages.len();
         dirty.retain(|entry| {
             let mut state = entry.frame.lock();
@@ -159,6 +169,7 @@ impl Head {
         pending.ranges.extend(later);
         pending.deaths.extend(cut.deaths);
         pending.since = Some(pending.since.map_or(now, |since| since.min(now)));
+        self.in_cut.store(0, Ordering::Relaxed);
         self.unlogged.fetch_sub(cut.counted - restored, Ordering::Relaxed);
     }
 }
@@ -197,6 +208,7 @@ impl Cut {
         if !not_yet_dead.is_empty() {
             self.head.pending.lock().deaths.extend(not_yet_dead);
         }
+        self.head.in_cut.store(0, Ordering::Relaxed);
         self.head.unlogged.fetch_sub(self.counted, Ordering::Relaxed);
     }
 

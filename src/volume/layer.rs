@@ -81,7 +81,7 @@ pub(super) enum Found {
 pub(super) type Deaths = Vec<(FileNo, i64)>;
 
 /// A layer.
-pub struct Layer {
+pub(super) struct Layer {
     pub id: LayerId,
     shards: [RwLock<Table>; SHARDS],
     removed: RwLock<BTreeMap<Space, Vec<Removed>>>,
@@ -188,21 +188,20 @@ impl Layer {
     }
 
     /// The frame of a page that is about to be changed; made of `content` where there is none.
-    /// `true` when it was made.
     pub(super) fn frame_for_change(
         &self,
         space: Space,
         page: PageNo,
         content: impl FnOnce() -> Page,
-    ) -> (Arc<Frame>, bool) {
+    ) -> Arc<Frame> {
         let mut table = self.shard(space).write();
         let block = self.block_mut(&mut table, space, page);
         if let Some(frame) = block.frame(page.in_block()) {
-            return (frame.clone(), false);
+            return frame.clone();
         }
         let frame = Frame::clean(content(), &self.meter);
         block.set_frame(page.in_block(), frame.clone());
-        (frame, true)
+        frame
     }
 
     fn block_mut<'t>(&self, table: &'t mut Table, space: Space, page: PageNo) -> &'t mut Block {
@@ -284,6 +283,13 @@ impl Layer {
         if let Some(frame) = block.frame(page.in_block()) {
             let mut state = frame.lock();
             state.logged = state.logged.max(seq);
+            let clean = state.is_clean();
+            drop(state);
+            // Held by the table and the cut only. Data that was written whole has the kernel's page
+            // cache for its next reader.
+            if clean && !frame.is_kept() && Arc::strong_count(frame) <= 2 {
+                block.take_frame(page.in_block());
+            }
         }
         Ok(old.map(SlotAddr::file))
     }

@@ -95,12 +95,12 @@ impl Mounted {
             if engine.is_closed() {
                 return Err(Error::ShuttingDown);
             }
-            if head.unlogged_bytes() < engine.committer.unlogged_bytes_max() {
+            if head.pending_bytes() < engine.committer.pending_bytes_max() {
                 break;
             }
             if !engine.committer.lead(&engine.heap, &*engine.clock, std::slice::from_ref(head)) {
                 engine.committer.wait_for_round(WAIT_MAX);
-            } else if head.unlogged_bytes() >= engine.committer.unlogged_bytes_max() {
+            } else if head.pending_bytes() >= engine.committer.pending_bytes_max() {
                 // A round that made no room: the log is full, not slow.
                 engine.ensure_log_room(0, operation.frees)?;
             }
@@ -141,8 +141,7 @@ impl Pages for Mounted {
     fn has_room(&self) -> bool {
         match &self.target {
             Target::Head(head) => {
-                head.unlogged_bytes() < self.engine.committer.unlogged_bytes_max()
-                    && self.engine.has_log_room()
+                head.pending_bytes() < self.engine.committer.pending_bytes_max() && self.engine.has_log_room()
             }
             Target::Pinned(_) => true,
         }

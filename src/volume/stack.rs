@@ -90,6 +90,7 @@ impl Reader<'_> {
     fn keep(&self, layer: usize, space: Space, page: PageNo, addr: SlotAddr, bytes: &[u8]) {
         let owner = &self.layers[layer];
         if let Some((frame, true)) = owner.fill(space, page, Some(addr), &Page::new(bytes)) {
+            frame.keep();
             self.cache.admit([(owner, space, page, &frame)]);
             self.cache.trim();
         }

@@ -57,6 +57,7 @@ fn many_lives(seed: u64, end: impl Fn(&SimRng) -> End) {
         let end = end(&world.rng);
         world.crash(end, again);
     }
+    world.restart().expect("an engine that came back closes in order");
     world.verify();
 }
 

@@ -7,10 +7,10 @@ use firnfs::volume::{Hint, Pages};
 use super::state::{EPOCH_SPACE, State};
 
 /// Spaces that random operations use, [`EPOCH_SPACE`] aside.
-pub const SPACES: u64 = 6;
+pub(crate) const SPACES: u64 = 6;
 
 /// Reads bytes of a volume.
-pub fn read(pages: &dyn Pages, space: Space, offset: u64, length: usize) -> Vec<u8> {
+pub(crate) fn read(pages: &dyn Pages, space: Space, offset: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0xEE; length];
     pages
         .read(space, offset, &mut bytes, Hint::Once)
@@ -19,12 +19,19 @@ pub fn read(pages: &dyn Pages, space: Space, offset: u64, length: usize) -> Vec<
 }
 
 /// The number of the last operation that a volume has.
-pub fn epoch(pages: &dyn Pages) -> u64 {
+pub(crate) fn epoch(pages: &dyn Pages) -> u64 {
     u64::from_le_bytes(read(pages, EPOCH_SPACE, 0, 8).try_into().expect("eight bytes"))
 }
 
 /// Compares a range of bytes.
-pub fn assert_bytes(what: &str, pages: &dyn Pages, state: &State, space: Space, offset: u64, length: usize) {
+pub(crate) fn assert_bytes(
+    what: &str,
+    pages: &dyn Pages,
+    state: &State,
+    space: Space,
+    offset: u64,
+    length: usize,
+) {
     let (found, expected) = (read(pages, space, offset, length), state.read(space, offset, length));
     if let Some(at) = (0..length).find(|&at| found[at] != expected[at]) {
         let place = offset + at as u64;
@@ -40,7 +47,7 @@ pub fn assert_bytes(what: &str, pages: &dyn Pages, state: &State, space: Space, 
 }
 
 /// Compares which pages of a space are there, from `from` on.
-pub fn assert_presence(what: &str, pages: &dyn Pages, state: &State, space: Space) {
+pub(crate) fn assert_presence(what: &str, pages: &dyn Pages, state: &State, space: Space) {
     let expected = state.present(space);
     let mut found = Vec::new();
     let mut next = PageNo(0);
@@ -60,7 +67,7 @@ pub fn assert_presence(what: &str, pages: &dyn Pages, state: &State, space: Spac
 }
 
 /// Compares everything.
-pub fn assert_same(what: &str, pages: &dyn Pages, state: &State) {
+pub(crate) fn assert_same(what: &str, pages: &dyn Pages, state: &State) {
     let mut spaces: Vec<Space> = (0..SPACES).map(Space).chain([EPOCH_SPACE]).collect();
     spaces.extend(state.spaces());
     spaces.sort_unstable();

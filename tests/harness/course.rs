@@ -17,7 +17,7 @@ const VOLUMES_MAX: usize = 5;
 const SNAPSHOTS_MAX: usize = 4;
 
 /// A configuration so small that eviction, rolling, recycling and compaction happen within a test.
-pub fn small_config(rng: &SimRng) -> Config {
+pub(crate) fn small_config(rng: &SimRng) -> Config {
     Config {
         memory_bytes: 1 << (20 + rng.below(3)),
         heap_file_bytes: 256 << (10 + rng.below(3)),
@@ -27,7 +27,7 @@ pub fn small_config(rng: &SimRng) -> Config {
 }
 
 /// Makes a world with one mounted volume.
-pub fn begin(seed: u64) -> World {
+pub(crate) fn begin(seed: u64) -> World {
     let config = small_config(&SimRng::new(!seed));
     let mut world = World::new(seed, config);
     let name = world.new_name("v");
@@ -40,7 +40,7 @@ pub fn begin(seed: u64) -> World {
 ///
 /// # Errors
 /// What the engine reports, where a healthy disk would have let it succeed.
-pub fn step(world: &mut World) -> Result<(), Error> {
+pub(crate) fn step(world: &mut World) -> Result<(), Error> {
     match world.rng.below(100) {
         0..60 => write(world),
         60..70 => compare(world),

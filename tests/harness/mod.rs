@@ -1,7 +1,7 @@
 //! What the model and the crash tests share: the model, the engine beside it, and random courses.
 
-pub mod compare;
-pub mod course;
-pub mod seeds;
-pub mod state;
-pub mod world;
+pub(crate) mod compare;
+pub(crate) mod course;
+pub(crate) mod seeds;
+pub(crate) mod state;
+pub(crate) mod world;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Runs `test` for the seeds below `count`, on two threads; with `FIRN_SEED` set, for that one alone.
 /// `FIRN_SEEDS` multiplies the count.
-pub fn for_seeds(count: u64, test: impl Fn(u64) + Sync) {
+pub(crate) fn for_seeds(count: u64, test: impl Fn(u64) + Sync) {
     let number = |name: &str| -> Option<u64> {
         let text = std::env::var(name).ok()?;
         Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))

@@ -8,19 +8,19 @@ use firnfs::base::{PageNo, Space};
 use firnfs::volume::{Edit, Operation};
 
 /// Where every operation leaves its number, so that a recovered volume says which instant it is.
-pub const EPOCH_SPACE: Space = Space(1 << 40);
+pub(crate) const EPOCH_SPACE: Space = Space(1 << 40);
 
 type Page = [u8; PAGE_BYTES];
 const PAGE: u64 = PAGE_BYTES as u64;
 
 /// The pages of a volume at one instant.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct State {
+pub(crate) struct State {
     pages: BTreeMap<(u64, u64), Arc<Page>>,
 }
 
 impl State {
-    pub fn apply(&mut self, operation: &Operation<'_>) {
+    pub(crate) fn apply(&mut self, operation: &Operation<'_>) {
         for edit in &operation.edits {
             match edit {
                 Edit::Write { space, offset, data } => self.write(*space, *offset, data),
@@ -62,7 +62,7 @@ impl State {
     }
 
     /// Bytes; what was never written is zeros.
-    pub fn read(&self, space: Space, offset: u64, length: usize) -> Vec<u8> {
+    pub(crate) fn read(&self, space: Space, offset: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         let mut done = 0;
         while done < length {
@@ -78,17 +78,17 @@ impl State {
     }
 
     /// The number of the operation that was applied last, 0 before the first.
-    pub fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         u64::from_le_bytes(self.word(EPOCH_SPACE, 0))
     }
 
     /// The present pages of a space, in order.
-    pub fn present(&self, space: Space) -> Vec<u64> {
+    pub(crate) fn present(&self, space: Space) -> Vec<u64> {
         self.pages.range((space.0, 0)..=(space.0, u64::MAX)).map(|((_, page), _)| *page).collect()
     }
 
     /// All spaces that have a page.
-    pub fn spaces(&self) -> Vec<Space> {
+    pub(crate) fn spaces(&self) -> Vec<Space> {
         let mut spaces: Vec<u64> = self.pages.keys().map(|(space, _)| *space).collect();
         spaces.dedup();
         spaces.into_iter().map(Space).collect()
@@ -97,7 +97,7 @@ impl State {
 
 /// A writable head: what it is now, and every instant that a crash may take it back to.
 #[derive(Clone, Default)]
-pub struct Head {
+pub(crate) struct Head {
     /// The earliest instant that it may be taken back to.
     durable: State,
     /// What was applied since, in order.
@@ -107,27 +107,27 @@ pub struct Head {
 
 impl Head {
     /// A head that begins, durably, at an instant.
-    pub fn at(state: State) -> Self {
+    pub(crate) fn at(state: State) -> Self {
         Head { durable: state.clone(), since: Vec::new(), now: state }
     }
 
-    pub fn now(&self) -> &State {
+    pub(crate) fn now(&self) -> &State {
         &self.now
     }
 
-    pub fn apply(&mut self, operation: Operation<'static>) {
+    pub(crate) fn apply(&mut self, operation: Operation<'static>) {
         self.now.apply(&operation);
         self.since.push(operation);
     }
 
     /// Everything so far has been acknowledged as durable.
-    pub fn synced(&mut self) {
+    pub(crate) fn synced(&mut self) {
         self.durable = self.now.clone();
         self.since.clear();
     }
 
     /// The instant of an epoch, if a crash may take the head there.
-    pub fn instant(&self, epoch: u64) -> Option<State> {
+    pub(crate) fn instant(&self, epoch: u64) -> Option<State> {
         let mut state = self.durable.clone();
         let mut rest = self.since.iter();
         while state.epoch() != epoch {
@@ -137,7 +137,7 @@ impl Head {
     }
 
     /// The epochs that a crash may take the head to, first and last, for messages.
-    pub fn epochs(&self) -> (u64, u64) {
+    pub(crate) fn epochs(&self) -> (u64, u64) {
         (self.durable.epoch(), self.now.epoch())
     }
 }

@@ -15,10 +15,10 @@ use super::state::{EPOCH_SPACE, Head, State};
 
 /// A volume of the model.
 #[derive(Default)]
-pub struct Volume {
-    pub head: Head,
-    pub snapshots: BTreeMap<Name, State>,
-    pub mounted: Option<Arc<Mounted>>,
+pub(crate) struct Volume {
+    pub(crate) head: Head,
+    pub(crate) snapshots: BTreeMap<Name, State>,
+    pub(crate) mounted: Option<Arc<Mounted>>,
 }
 
 /// What a command that reported an error may have left behind, to be seen after the next start.
@@ -31,16 +31,18 @@ enum Doubt {
 
 /// How a life of the machine ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
+pub(crate) enum End {
+    /// SIGKILL: what was written stays.
     Kill,
+    /// What was not synced may be there, or not, or torn.
     PowerCut,
 }
 
-pub struct World {
-    pub disk: SimDisk,
-    pub clock: Arc<SimClock>,
-    pub rng: Arc<SimRng>,
-    pub volumes: BTreeMap<Name, Volume>,
+pub(crate) struct World {
+    pub(crate) disk: SimDisk,
+    pub(crate) clock: Arc<SimClock>,
+    pub(crate) rng: Arc<SimRng>,
+    pub(crate) volumes: BTreeMap<Name, Volume>,
     engine: Option<Arc<Engine>>,
     config: Config,
     doubts: Vec<Doubt>,
@@ -49,18 +51,18 @@ pub struct World {
 }
 
 /// A head.
-pub fn head(volume: &Name) -> Source {
+pub(crate) fn head(volume: &Name) -> Source {
     Source { volume: volume.clone(), snapshot: None }
 }
 
 /// A snapshot.
-pub fn snapshot_of(volume: &Name, snapshot: &Name) -> Source {
+pub(crate) fn snapshot_of(volume: &Name, snapshot: &Name) -> Source {
     Source { volume: volume.clone(), snapshot: Some(snapshot.clone()) }
 }
 
 impl World {
     /// An empty data directory, its engine running.
-    pub fn new(seed: u64, config: Config) -> Self {
+    pub(crate) fn new(seed: u64, config: Config) -> Self {
         let rng = Arc::new(SimRng::new(seed));
         let mut world = World {
             disk: SimDisk::new(rng.next_u64()),
@@ -83,11 +85,11 @@ impl World {
         Engine::open(disk, Arc::clone(&self.clock) as _, rng, self.config.clone())
     }
 
-    pub fn engine(&self) -> &Arc<Engine> {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         self.engine.as_ref().expect("an engine runs between steps")
     }
 
-    pub fn volume(&mut self, name: &Name) -> &mut Volume {
+    pub(crate) fn volume(&mut self, name: &Name) -> &mut Volume {
         self.volumes.get_mut(name).expect("the model knows the volume")
     }
 
@@ -97,29 +99,29 @@ impl World {
     }
 
     /// A name that was never used.
-    pub fn new_name(&mut self, kind: &str) -> Name {
+    pub(crate) fn new_name(&mut self, kind: &str) -> Name {
         format!("{kind}{}", self.number()).parse().expect("letters and digits")
     }
 
-    pub fn create(&mut self, name: &Name) -> Result<(), Error> {
+    pub(crate) fn create(&mut self, name: &Name) -> Result<(), Error> {
         let outcome = self.engine().create(name, &CreateOptions::default());
         self.command(outcome, Doubt::Volume(name.clone(), State::default()))?;
         self.volumes.insert(name.clone(), Volume::default());
         Ok(())
     }
 
-    pub fn mount(&mut self, name: &Name) -> Result<(), Error> {
+    pub(crate) fn mount(&mut self, name: &Name) -> Result<(), Error> {
         let mounted = self.engine().mount(&head(name), false)?;
         self.volume(name).mounted = Some(mounted);
         Ok(())
     }
 
-    pub fn unmount(&mut self, name: &Name) {
+    pub(crate) fn unmount(&mut self, name: &Name) {
         self.volume(name).mounted = None;
     }
 
     /// Applies an operation, its number added, to a mounted volume.
-    pub fn apply(&mut self, name: &Name, mut operation: Operation<'static>) -> Result<(), Error> {
+    pub(crate) fn apply(&mut self, name: &Name, mut operation: Operation<'static>) -> Result<(), Error> {
         let number = self.number();
         operation.write(EPOCH_SPACE, 0, number.to_le_bytes().to_vec());
         let mounted = self.mounted(name);
@@ -136,12 +138,12 @@ impl World {
         Ok(())
     }
 
-    pub fn mounted(&mut self, name: &Name) -> Arc<Mounted> {
+    pub(crate) fn mounted(&mut self, name: &Name) -> Arc<Mounted> {
         Arc::clone(self.volume(name).mounted.as_ref().expect("the volume is mounted"))
     }
 
     /// Makes a mounted volume durable.
-    pub fn sync(&mut self, name: &Name) -> Result<(), Error> {
+    pub(crate) fn sync(&mut self, name: &Name) -> Result<(), Error> {
         let outcome = Arc::new(Mutex::new(None));
         let told = Arc::clone(&outcome);
         self.mounted(name).sync(Box::new(move |result| *told.lock() = Some(result)));
@@ -158,7 +160,7 @@ impl World {
         Ok(())
     }
 
-    pub fn fork(&mut self, source: &Source, new: &Name) -> Result<(), Error> {
+    pub(crate) fn fork(&mut self, source: &Source, new: &Name) -> Result<(), Error> {
         let state = self.state_of(source);
         let outcome = self.engine().fork(source, new);
         self.command(outcome, Doubt::Volume(new.clone(), state.clone()))?;
@@ -166,7 +168,7 @@ impl World {
         Ok(())
     }
 
-    pub fn snapshot(&mut self, volume: &Name, name: &Name) -> Result<(), Error> {
+    pub(crate) fn snapshot(&mut self, volume: &Name, name: &Name) -> Result<(), Error> {
         let state = self.state_of(&head(volume));
         let outcome = self.engine().snapshot(volume, name);
         self.command(outcome, Doubt::Snapshot(volume.clone(), name.clone(), state.clone()))?;
@@ -175,7 +177,7 @@ impl World {
     }
 
     /// Takes an unmounted volume back to its snapshot.
-    pub fn rollback(&mut self, volume: &Name, name: &Name) -> Result<(), Error> {
+    pub(crate) fn rollback(&mut self, volume: &Name, name: &Name) -> Result<(), Error> {
         let state = self.state_of(&snapshot_of(volume, name));
         let outcome = self.engine().rollback(volume, name);
         self.command(outcome, Doubt::RolledBack(volume.clone(), state.clone()))?;
@@ -183,7 +185,7 @@ impl World {
         Ok(())
     }
 
-    pub fn remove(&mut self, source: &Source) -> Result<(), Error> {
+    pub(crate) fn remove(&mut self, source: &Source) -> Result<(), Error> {
         let outcome = self.engine().remove(source);
         self.command(outcome, Doubt::Removed(source.clone()))?;
         match &source.snapshot {
@@ -217,7 +219,7 @@ impl World {
 
     /// Ends the life of the machine, starts it again and holds what is there against the model.
     /// `interrupted` is at how many calls of the start it crashes again, once.
-    pub fn crash(&mut self, end: End, interrupted: Option<u64>) {
+    pub(crate) fn crash(&mut self, end: End, interrupted: Option<u64>) {
         self.stop(end);
         if let Some(calls) = interrupted {
             self.disk.crash_at(calls);
@@ -242,7 +244,7 @@ impl World {
     }
 
     /// Closes the engine in order, and starts again.
-    pub fn restart(&mut self) -> Result<(), Error> {
+    pub(crate) fn restart(&mut self) -> Result<(), Error> {
         for volume in self.volumes.values_mut() {
             volume.mounted = None;
         }
@@ -250,7 +252,8 @@ impl World {
         for volume in self.volumes.values_mut() {
             volume.head.synced();
         }
-        self.crash(End::PowerCut, None);
+        let end = if self.rng.one_in(2) { End::Kill } else { End::PowerCut };
+        self.crash(end, None);
         Ok(())
     }
 
@@ -338,7 +341,7 @@ impl World {
     }
 
     /// Compares everything with the running engine, and lets it check itself.
-    pub fn verify(&mut self) {
+    pub(crate) fn verify(&mut self) {
         self.verify_names();
         self.verify_snapshots();
         let names: Vec<Name> = self.volumes.keys().cloned().collect();

@@ -15,7 +15,7 @@ type Spaces = HashMap<Space, BTreeMap<u64, Arc<[u8; PAGE_BYTES]>>>;
 
 /// A volume in memory.
 #[derive(Default)]
-pub struct MemPages {
+pub(crate) struct MemPages {
     spaces: RwLock<Spaces>,
     quota_bytes: Option<u64>,
     read_only: AtomicBool,
@@ -24,44 +24,53 @@ pub struct MemPages {
 }
 
 impl MemPages {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    pub fn with_quota(quota_bytes: u64) -> Arc<Self> {
+    pub(crate) fn with_quota(quota_bytes: u64) -> Arc<Self> {
         Arc::new(MemPages { quota_bytes: Some(quota_bytes), ..Default::default() })
     }
 
     /// An independent copy of what is there now, as after a crash or in a fork.
-    pub fn fork(&self) -> Arc<Self> {
+    pub(crate) fn fork(&self) -> Arc<Self> {
         let spaces = RwLock::new(self.spaces.read().clone());
         Arc::new(MemPages { spaces, quota_bytes: self.quota_bytes, ..Default::default() })
     }
 
     /// As [`MemPages::fork`], and it refuses changes.
-    pub fn snapshot(&self) -> Arc<Self> {
+    pub(crate) fn snapshot(&self) -> Arc<Self> {
         let copy = self.fork();
         copy.read_only.store(true, Ordering::Relaxed);
         copy
     }
 
     /// From now on every operation fails as on a full disk, or no longer.
-    pub fn fail(&self, failing: bool) {
+    pub(crate) fn fail(&self, failing: bool) {
         self.failing.store(failing, Ordering::Relaxed);
     }
 
+    /// Turns bits of one byte over, if there is such a page.
+    pub(crate) fn damage(&self, space: u64, offset: u64, bits: u8) {
+        let spaces = &mut *self.spaces.write();
+        let page = spaces.get_mut(&Space(space)).and_then(|pages| pages.get_mut(&(offset / PAGE)));
+        if let Some(page) = page {
+            Arc::make_mut(page)[usize::try_from(offset % PAGE).expect("less than a page")] ^= bits;
+        }
+    }
+
     /// How many operations were applied.
-    pub fn applied(&self) -> u64 {
+    pub(crate) fn applied(&self) -> u64 {
         self.applied.load(Ordering::Relaxed)
     }
 
     /// How many pages there are, the inode table's included.
-    pub fn page_count(&self) -> usize {
+    pub(crate) fn page_count(&self) -> usize {
         self.spaces.read().values().map(BTreeMap::len).sum()
     }
 
     /// How many pages a space has.
-    pub fn pages_of(&self, space: u64) -> usize {
+    pub(crate) fn pages_of(&self, space: u64) -> usize {
         self.spaces.read().get(&Space(space)).map_or(0, BTreeMap::len)
     }
 }
