@@ -131,7 +131,8 @@ fn compare(cli: &Cli) -> Outcome<()> {
     let mut rows = Vec::new();
     for (number, workload) in workloads.iter().enumerate() {
         eprintln!("[{}/{}] {}: {}", number + 1, workloads.len(), workload.name, workload.what);
-        rows.push(alternate::compare(workload, &sides, slice, pairs)?);
+        let row = alternate::compare(workload, &sides, slice, pairs);
+        rows.push(row.inspect_err(|_| sides.complain())?);
     }
     report::print(&rows, &sides, slice, cli.json)
 }

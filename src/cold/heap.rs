@@ -392,11 +392,14 @@ impl Heap {
             manifest.files.retain(|record| !dead.contains(&record.number));
             Ok::<(), Error>(())
         })?;
+        let mut reclaimed = 0;
         for number in &dead {
-            let file = self.files.write().remove(number).expect("only this step removes files");
+            // Another thread that reclaims at the same time may have been first.
+            let Some(file) = self.files.write().remove(number) else { continue };
             self.recycle_or_unlink(file);
+            reclaimed += 1;
         }
-        Ok(dead.len())
+        Ok(reclaimed)
     }
 
     fn recycle_or_unlink(&self, file: Arc<HeapFile>) {
