@@ -104,7 +104,13 @@ impl Firn {
     /// Mounts a volume at a directory of its name.
     pub fn mount(&self, volume: &str) -> Outcome<PathBuf> {
         let dir = self.place.path().join(format!("mnt-{volume}"));
-        std::fs::create_dir_all(&dir).tried_on("create", &dir)?;
+        // A dead mount, which the command replaces, is there but cannot be looked at.
+        match std::fs::create_dir(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(failed(format!("create {}", dir.display()), error));
+            }
+            _ => {}
+        }
         let text = dir.to_str().ok_or_else(|| message("--place is not UTF-8"))?;
         self.run(&["mount", volume, text])?;
         Ok(dir)

@@ -26,7 +26,7 @@ use crate::error::Outcome;
 
 /// Compare a firn volume with a plain directory on the same disk.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
