@@ -13,7 +13,7 @@ use super::stream::Stream;
 use super::{Error, Group, HeapFile, ManifestStore, Receipt, space_guard};
 use crate::base::limits::PAGE_BYTES;
 use crate::base::{FileNo, Seq, SlotNo};
-use crate::format::batch::Header;
+use crate::format::batch::{Header, Range};
 use crate::format::manifest::{FileEnd, FileRecord, Manifest, StreamKind};
 use crate::io::{Disk, DiskFile, Rng};
 
@@ -370,6 +370,13 @@ impl Heap {
         }
     }
 
+    /// A live range of a file is no longer kept in mind by its layer.
+    pub fn loosened(&self, number: FileNo) {
+        if let Some(file) = self.files.read().get(&number) {
+            file.loosened(1);
+        }
+    }
+
     /// Reclaims files without a live entry: first the manifest forgets them, then they are unlinked, or
     /// kept as spares. Returns how many.
     ///
@@ -439,6 +446,11 @@ impl Heap {
     /// The disk's.
     pub fn batches(&self, file: &HeapFile) -> Result<Vec<(SlotNo, Header)>, Error> {
         scan::batches(file, file.end())
+    }
+
+    /// Whether some other file may have a page that would come back in a recovery without this range.
+    pub fn needs_range(&self, range: &Range, but: FileNo) -> bool {
+        self.files.read().values().any(|file| file.number != but && file.may_be_hidden_by(range))
     }
 
     /// All heap files.

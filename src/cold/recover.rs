@@ -232,7 +232,7 @@ impl Walk<'_> {
         for batch in group {
             let file = &self.files[batch.file].0;
             for (slot, entry) in (batch.slot.0 + 1..).zip(&batch.header.entries) {
-                file.set_crc(SlotNo(slot), entry.crc);
+                file.note_page(SlotNo(slot), entry);
                 let addr = SlotAddr::new(file.number, SlotNo(slot));
                 self.sink.entry(RecoveredEntry { entry: *entry, addr });
             }

@@ -221,14 +221,9 @@ impl Stream {
         };
         for (slot, page) in (active.next_slot + 1..).zip(pages) {
             let crc = crc32c::crc32c(page.content.as_ref());
-            active.file.set_crc(SlotNo(slot), crc);
-            header.entries.push(Entry {
-                layer: page.layer,
-                space: page.space,
-                page: page.page,
-                seq: page.seq,
-                crc,
-            });
+            let entry = Entry { layer: page.layer, space: page.space, page: page.page, seq: page.seq, crc };
+            active.file.note_page(SlotNo(slot), &entry);
+            header.entries.push(entry);
             receipt.slots.push(SlotAddr::new(active.file.number, SlotNo(slot)));
         }
         receipt.range_files.extend(ranges.iter().map(|_| active.file.number));
