@@ -1,7 +1,6 @@
 //! Many threads on one engine: writers, syncs, commands, maintenance and checks at once, with a budget
 //! so small that eviction, rolling, recycling and compaction never stop. Bounded by work, not by time.
 
-#![expect(clippy::disallowed_methods, reason = "threads are what is tested here")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +10,6 @@ use std::time::Duration;
 
 use firnfs::base::limits::PAGE_BYTES;
 use firnfs::base::{Name, PageNo, Space};
-use firnfs::io::Rng;
 use firnfs::io::sim::{SimClock, SimDisk, SimRng};
 use firnfs::volume::{Config, CreateOptions, Engine, Hint, Mounted, Operation, Pages, Source, Synced};
 
