@@ -29,7 +29,7 @@ Environment:
 pub(super) struct Daemon {
     /// Memory for everything, such as 512M or 4G [default: a quarter of what the machine, or its control
     /// group, has]
-    #[arg(long, value_name = "SIZE", env = "FIRN_MEMORY", value_parser = memory)]
+    #[arg(long, value_name = "SIZE", env = "FIRN_MEMORY", hide_env_values = true, value_parser = memory)]
     memory: Option<Size>,
     /// End after so many seconds without mounts and commands [default: only on a signal]
     #[arg(long, value_name = "SECONDS")]

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use parking_lot::Mutex;
 
 use super::Error;
+use super::spaces::Spaces;
 use crate::base::limits::PAGE_BYTES;
 use crate::base::{FileNo, SlotNo};
+use crate::format::batch::{Entry, Range};
 use crate::format::manifest::{FileEnd, StreamKind};
 use crate::io::DiskFile;
 
@@ -23,9 +25,13 @@ pub struct HeapFile {
     pub slots: u32,
     /// crc32c of the page in each slot; meaningless for slots that hold none.
     crcs: Box<[AtomicU32]>,
+    spaces: Spaces,
     /// Pages and ranges that something still refers to (`file_refs`). Counts down only once the
     /// successor is durable. May dip below zero for an instant, while a death overtakes a birth.
     live: AtomicI64,
+    /// Those of them that are ranges which no layer keeps in mind: there is nothing beneath that they
+    /// hide, and they only keep dead pages of other files from coming back.
+    loose: AtomicI64,
     /// It takes no more batches.
     sealed: AtomicBool,
     end: Mutex<Option<FileEnd>>,
@@ -51,7 +57,9 @@ impl HeapFile {
             disk,
             slots,
             crcs: (0..slots).map(|_| AtomicU32::new(0)).collect(),
+            spaces: Spaces::new(slots),
             live: AtomicI64::new(0),
+            loose: AtomicI64::new(0),
             sealed: AtomicBool::new(false),
             end: Mutex::new(None),
             stuck: AtomicBool::new(false),
@@ -75,12 +83,34 @@ impl HeapFile {
 
     /// Bytes of RAM that the open file takes.
     pub fn ram_bytes(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.crcs)
+        size_of::<Self>() + size_of_val(&*self.crcs) + self.spaces.heap_bytes()
     }
 
-    pub(super) fn set_crc(&self, slot: SlotNo, crc: u32) {
+    /// Takes note of a page that was put into a slot.
+    pub(super) fn note_page(&self, slot: SlotNo, entry: &Entry) {
         // Relaxed: a slot's checksum is set before the index gets the slot, under the index's lock.
-        self.crcs[slot.0 as usize].store(crc, Ordering::Relaxed);
+        self.crcs[slot.0 as usize].store(entry.crc, Ordering::Relaxed);
+        self.spaces.add(entry.space, entry.seq);
+    }
+
+    /// Whether it may have a page of the range's space, dead or alive, that the range makes absent.
+    pub(super) fn may_be_hidden_by(&self, range: &Range) -> bool {
+        self.spaces.may_hold_older(range.space, range.seq)
+    }
+
+    /// A live range of it is no longer kept in mind by its layer.
+    pub fn loosened(&self, count: i64) {
+        self.loose.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Ranges that are live and loose.
+    pub fn loose(&self) -> i64 {
+        self.loose.load(Ordering::Relaxed)
+    }
+
+    /// Counts out the loose ranges: those that are needed have been moved.
+    pub fn loose_died(&self) {
+        self.died(self.loose.swap(0, Ordering::Relaxed));
     }
 
     /// Reads consecutive pages into `buf` (whole pages) and checks each.

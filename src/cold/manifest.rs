@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -16,6 +17,10 @@ const NEXT_NAME: &str = "MANIFEST.next";
 pub struct ManifestStore {
     disk: Arc<dyn Disk>,
     current: RwLock<Arc<Manifest>>,
+    /// Whether there was one when the data directory was opened.
+    found: bool,
+    /// The last save failed so late that the disk may hold what it was to be, or may yet come to.
+    doubtful: AtomicBool,
     /// Taken by whoever changes it, for as long as that takes; readers take `current` only.
     commit: Mutex<()>,
 }
@@ -27,25 +32,51 @@ impl ManifestStore {
     /// A damaged or newer manifest: it is left as it is.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self, Error> {
         let place = format!("{}/{NAME}", disk.describe());
-        let current = match disk.open(NAME) {
+        let found = match disk.open(NAME) {
             Ok(file) => {
                 let io = |error| Error::io(format!("cannot read {place}"), error);
                 let size = usize::try_from(file.size().map_err(io)?).expect("64-bit");
                 let mut bytes = vec![0; size];
                 file.read_exact_at(&mut bytes, 0).map_err(io)?;
-                manifest::decode(&bytes).map_err(|error| {
+                Some(manifest::decode(&bytes).map_err(|error| {
                     Error::DataDirectory(match error {
                         DecodeError::Damaged(_) => format!(
                             "cannot use {place}: {error}; nothing was changed; restore it from a copy, or set the data directory aside"
                         ),
                         DecodeError::Newer(_) => format!("cannot use {place}: {error}"),
                     })
-                })?
+                })?)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Manifest::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(Error::io(format!("cannot open {place}"), error)),
         };
-        Ok(ManifestStore { disk, current: RwLock::new(Arc::new(current)), commit: Mutex::new(()) })
+        Ok(ManifestStore {
+            disk,
+            found: found.is_some(),
+            current: RwLock::new(Arc::new(found.unwrap_or_default())),
+            doubtful: AtomicBool::new(false),
+            commit: Mutex::new(()),
+        })
+    }
+
+    /// Whether there was a manifest when the data directory was opened.
+    pub fn was_found(&self) -> bool {
+        self.found
+    }
+
+    /// Makes sure that the manifest on disk is the one in memory. A save that failed at its very end
+    /// may have taken effect all the same, or may do so at the next crash: before anything is
+    /// acknowledged, or renamed, that such a manifest would not know, it is put right.
+    ///
+    /// # Errors
+    /// The disk's; the doubt stays.
+    pub fn settle(&self) -> Result<(), Error> {
+        // Acquire: pairs with the store in `save`; a later reader of a settled manifest sees it settled.
+        if !self.doubtful.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _only_one = self.commit.lock();
+        self.save(&self.current())
     }
 
     /// The manifest as it is.
@@ -54,7 +85,8 @@ impl ManifestStore {
     }
 
     /// Changes the manifest: `change` mutates a clone, which is saved, and published once it is
-    /// durable. When `change` returns an error or the save fails, memory and disk are as before.
+    /// durable. When `change` returns an error or the save fails, memory is as before, and so is the disk
+    /// as far as anybody relies on it (see [`ManifestStore::settle`]).
     ///
     /// # Errors
     /// What `change` returned, or the disk's.
@@ -79,8 +111,11 @@ impl ManifestStore {
             let file = self.disk.create(NEXT_NAME)?;
             file.write_all_at(&[IoSlice::new(&manifest::encode(manifest))], 0)?;
             file.sync_data()?;
+            self.doubtful.store(true, Ordering::Release);
             self.disk.rename(NEXT_NAME, NAME)?;
-            self.disk.sync_dir()
+            self.disk.sync_dir()?;
+            self.doubtful.store(false, Ordering::Release);
+            Ok(())
         };
         write().map_err(|error| Error::io(format!("cannot save {}/{NAME}", self.disk.describe()), error))
     }

@@ -18,6 +18,7 @@ mod recover;
 mod scan;
 mod slots;
 mod space_guard;
+mod spaces;
 mod stream;
 
 pub use error::Error;

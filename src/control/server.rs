@@ -240,6 +240,8 @@ impl Clients {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let clock = SystemClock::new();
         let mut idle_since = None;
+        // The first tick is at once, and those who came during the opening are not all accepted yet.
+        tick.tick().await;
         loop {
             tick.tick().await;
             let mounts = service.borrow().as_ref().is_some_and(|service| !service.idle());

@@ -89,7 +89,6 @@ fn serve(dir: DataDir, options: &DaemonOptions, started: impl FnOnce()) -> Resul
         notify::systemd("READY=1");
         started();
     });
-    notify::systemd("STOPPING=1");
     match &outcome {
         Ok(()) => tracing::info!("ended"),
         Err(error) => tracing::error!("ended: {error}"),

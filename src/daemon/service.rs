@@ -72,7 +72,7 @@ impl DaemonService {
         let Some(mount) = entry.mount.get() else {
             return Err(Error::Refused(format!("{} is just being mounted; try again", entry.info.source)));
         };
-        mount.unmount(lazy).map_err(|error| Error::Refused(error.to_string()))?;
+        mount.unmount(lazy).map_err(refusal)?;
         if lazy {
             // It ends with the last open file, and is flushed then.
             return Ok(());
@@ -109,6 +109,14 @@ impl DaemonService {
     fn mount_infos(&self) -> Vec<MountInfo> {
         self.mounts.all().iter().map(|entry| entry.info.clone()).collect()
     }
+}
+
+/// Why a mount or unmount failed; that it did, the command says itself.
+fn refusal(error: fuse::Error) -> Error {
+    Error::Refused(match error {
+        fuse::Error::Mount { detail, .. } | fuse::Error::Unmount { detail, .. } => detail,
+        other => other.to_string(),
+    })
 }
 
 /// Makes everything that was written through a mount so far durable.
@@ -170,7 +178,7 @@ impl Service for DaemonService {
             }
             Err(error) => {
                 self.mounts.remove(&entry);
-                Err(Error::Refused(error.to_string()))
+                Err(refusal(error))
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::head::{Dirty, Head, Pending};
-use super::layer::{Deaths, Layer};
+use super::layer::{Deaths, Layer, hides};
 use super::stack::Reader;
 use super::{Edit, Error, Operation};
 use crate::base::limits::PAGE_BYTES;
@@ -84,7 +84,7 @@ impl Applier<'_> {
                 continue;
             }
             for step in steps {
-                self.change(&layer, step, &mut effects);
+                self.change(head, &layer, &top.layers[1..], step, &mut effects);
             }
             head.note(&mut effects.dirty, &mut effects.ranges, effects.deaths, now);
             drop(top);
@@ -157,7 +157,14 @@ impl Applier<'_> {
         Ok((steps, layers[0].id))
     }
 
-    fn change(&self, layer: &Arc<Layer>, step: Step<'_>, effects: &mut Effects) {
+    fn change(
+        &self,
+        head: &Head,
+        layer: &Arc<Layer>,
+        beneath: &[Arc<Layer>],
+        step: Step<'_>,
+        effects: &mut Effects,
+    ) {
         match step {
             Step::Replace { space, page, content } => {
                 let mut content = Some(content);
@@ -179,8 +186,14 @@ impl Applier<'_> {
             }
             Step::Remove { space, from, to } => {
                 let range = Range { layer: layer.id, space, from, to, seq: self.next_seq() };
-                effects.deaths.extend(layer.remove(&range));
-                effects.ranges.push((layer.clone(), range));
+                // What is only in RAM just goes, and no record says that it was ever there.
+                let hides_nothing = !head.is_being_cut()
+                    && !layer.has_slots(space, from, to)
+                    && !hides(space, from, to, beneath);
+                effects.deaths.extend(layer.remove(&range, hides_nothing));
+                if !hides_nothing {
+                    effects.ranges.push((layer.clone(), range));
+                }
             }
         }
     }

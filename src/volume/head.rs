@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::Error;
-use super::layer::{Deaths, Layer};
+use super::layer::{Deaths, Layer, Settled};
 use super::stack::Stack;
 use crate::base::limits::PAGE_BYTES;
 use crate::base::{FileNo, LayerId, Name, PageNo, Space};
@@ -108,6 +108,11 @@ impl Head {
         unlogged.saturating_sub(self.in_cut.load(Ordering::Relaxed)) * PAGE_BYTES as u64
     }
 
+    /// Whether a group that has pages of it is being written. Under the gate, no group begins.
+    pub(super) fn is_being_cut(&self) -> bool {
+        self.in_cut.load(Ordering::Acquire) != 0
+    }
+
     /// Whether it refuses changes.
     pub(super) fn check_alive(&self) -> Result<(), Error> {
         match &*self.failed.read() {
@@ -126,7 +131,7 @@ impl Head {
         let Pending { mut dirty, ranges, deaths, .. } = std::mem::take(&mut *pending);
         drop(pending);
         let counted = (dirty.len() + ranges.len()) as u64;
-        self.in_cut.store(counted, Ordering::Relaxed);
+        self.in_cut.store(counted, Ordering::Release);
         let first = group.pages.len();
         dirty.retain(|entry| {
             let mut state = entry.frame.lock();
@@ -169,7 +174,7 @@ impl Head {
         pending.ranges.extend(later);
         pending.deaths.extend(cut.deaths);
         pending.since = Some(pending.since.map_or(now, |since| since.min(now)));
-        self.in_cut.store(0, Ordering::Relaxed);
+        self.in_cut.store(0, Ordering::Release);
         self.unlogged.fetch_sub(cut.counted - restored, Ordering::Relaxed);
     }
 }
@@ -197,9 +202,14 @@ impl Cut {
                 Err(file) => not_yet_dead.push((file, 1)),
             }
         }
+        let stack = self.head.layers();
         for ((layer, range), file) in self.ranges.iter().zip(range_files) {
-            if let Err(file) = layer.settle_range(range, *file) {
-                not_yet_dead.push((file, 1));
+            let depth = stack.iter().position(|other| other.id == layer.id);
+            let beneath = depth.map_or(&stack[..], |depth| &stack[depth + 1..]);
+            match layer.settle_range(range, *file, beneath) {
+                Ok(Settled::Kept) => {}
+                Ok(Settled::Loose) => heap.loosened(*file),
+                Err(file) => not_yet_dead.push((file, 1)),
             }
         }
         for (file, count) in self.deaths {
@@ -208,7 +218,7 @@ impl Cut {
         if !not_yet_dead.is_empty() {
             self.head.pending.lock().deaths.extend(not_yet_dead);
         }
-        self.head.in_cut.store(0, Ordering::Relaxed);
+        self.head.in_cut.store(0, Ordering::Release);
         self.head.unlogged.fetch_sub(self.counted, Ordering::Relaxed);
     }
 

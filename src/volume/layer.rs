@@ -77,6 +77,14 @@ pub(super) enum Found {
     Slot(SlotAddr, Pinned),
 }
 
+/// What became of a range that is durable now.
+pub(super) enum Settled {
+    /// The layer keeps it in mind.
+    Kept,
+    /// Only its record is left.
+    Loose,
+}
+
 /// Live entries of heap files that nothing refers to any more.
 pub(super) type Deaths = Vec<(FileNo, i64)>;
 
@@ -211,8 +219,9 @@ impl Layer {
         })
     }
 
-    /// Takes what a range covers out of the table and records the range.
-    pub(super) fn remove(&self, range: &Range) -> Deaths {
+    /// Takes what a range covers out of the table and records the range: not even that when it hides
+    /// nothing, neither here on the disk nor beneath.
+    pub(super) fn remove(&self, range: &Range, hides_nothing: bool) -> Deaths {
         let mut deaths = Deaths::new();
         let mut files = |file| count_death(&mut deaths, file);
         let mut removed = self.removed.write();
@@ -224,7 +233,11 @@ impl Layer {
             }
             !superseded
         });
-        ranges.push(Removed { from: range.from, to: range.to, seq: range.seq, file: None });
+        if !hides_nothing {
+            ranges.push(Removed { from: range.from, to: range.to, seq: range.seq, file: None });
+        } else if ranges.is_empty() {
+            removed.remove(&range.space);
+        }
         let mut table = self.shard(range.space).write();
         let last = PageNo(range.to.0.saturating_sub(1)).block();
         let keys: Vec<_> = table
@@ -294,17 +307,51 @@ impl Layer {
         Ok(old.map(SlotAddr::file))
     }
 
-    /// A range is durable in `file`. `Err` when another has superseded it since.
-    pub(super) fn settle_range(&self, range: &Range, file: FileNo) -> Result<(), FileNo> {
+    /// A range is durable in `file`. `Err` when another has superseded it since. A range that hides
+    /// nothing `beneath` is loose from now on: all that it made absent here is absent.
+    pub(super) fn settle_range(
+        &self,
+        range: &Range,
+        file: FileNo,
+        beneath: &[Arc<Layer>],
+    ) -> Result<Settled, FileNo> {
         let mut removed = self.removed.write();
-        let ranges = removed.get_mut(&range.space);
-        match ranges.and_then(|ranges| ranges.iter_mut().find(|own| own.seq == range.seq)) {
-            Some(own) => {
-                own.file = Some(file);
-                Ok(())
-            }
-            None => Err(file),
+        let Some(ranges) = removed.get_mut(&range.space) else { return Err(file) };
+        let Some(own) = ranges.iter().position(|own| own.seq == range.seq) else { return Err(file) };
+        if hides(range.space, range.from, range.to, beneath) {
+            ranges[own].file = Some(file);
+            return Ok(Settled::Kept);
         }
+        ranges.swap_remove(own);
+        if ranges.is_empty() {
+            removed.remove(&range.space);
+        }
+        Ok(Settled::Loose)
+    }
+
+    /// Gives up the ranges that hide nothing `beneath`; returns the files that hold their records.
+    pub(super) fn loosen(&self, beneath: &[Arc<Layer>]) -> Vec<FileNo> {
+        let mut loose = Vec::new();
+        self.removed.write().retain(|space, ranges| {
+            ranges.retain(|own| match own.file {
+                Some(file) if !hides(*space, own.from, own.to, beneath) => {
+                    loose.push(file);
+                    false
+                }
+                _ => true,
+            });
+            !ranges.is_empty()
+        });
+        loose
+    }
+
+    /// Whether a page of the range is in a slot here.
+    pub(super) fn has_slots(&self, space: Space, from: PageNo, to: PageNo) -> bool {
+        let table = self.shard(space).read();
+        let last = PageNo(to.0.saturating_sub(1)).block();
+        table
+            .range((space, from.block())..=(space, last))
+            .any(|(_, block)| !matches!(block.slots, Slots::Empty))
     }
 
     /// Follows a page that was moved, unless it is no longer where it was.
@@ -432,6 +479,14 @@ impl Owner for Layer {
         }
         true
     }
+}
+
+/// Whether one of the layers has a page that the range would make absent.
+pub(super) fn hides(space: Space, from: PageNo, to: PageNo, beneath: &[Arc<Layer>]) -> bool {
+    let reaches = |layer: &Arc<Layer>| {
+        layer.next_block(space, from.block()).is_some_and(|block| block.first_page() < to)
+    };
+    beneath.iter().any(reaches)
 }
 
 fn count_death(deaths: &mut Deaths, file: FileNo) {

@@ -16,8 +16,8 @@ use crate::format::manifest::VolumeRecord;
 use crate::hot::{Cache, Meter};
 use crate::io::{Clock, Disk, Rng};
 
-/// Heap files kept back for what gives space back.
-const RESERVE_FILES: usize = 1;
+/// Heap files kept back for what gives space back: one for the log, one for compaction.
+const RESERVE_FILES: usize = 2;
 
 type Seqs = Box<[Seq; PAGES_PER_BLOCK as usize]>;
 
@@ -134,12 +134,30 @@ impl Engine {
                 self.heap.file(file).expect("recovery read it").born(live);
             }
         }
+        self.loosen_ranges();
         for name in thawed {
             let head = self.heads.read().get(&name).expect("inserted above").clone();
             head.gate.write().next_mutable = None;
             self.ensure_next_mutable(&head)?;
         }
         Ok(())
+    }
+
+    /// Lets go of the ranges that hide nothing. What lies beneath a layer is the same in every stack.
+    fn loosen_ranges(&self) {
+        let manifest = self.heap.manifest.current();
+        let layers = self.layers.read();
+        let stacks = self.heads.read().values().map(|head| head.layers().to_vec()).collect::<Vec<_>>();
+        let snapshots = manifest.volumes.iter().flat_map(|record| &record.snapshots);
+        let snapshots =
+            snapshots.map(|snapshot| snapshot.layers.iter().map(|id| layers[id].clone()).collect());
+        for stack in stacks.into_iter().chain(snapshots) {
+            for (depth, layer) in stack.iter().enumerate() {
+                for file in layer.loosen(&stack[depth + 1..]) {
+                    self.heap.loosened(file);
+                }
+            }
+        }
     }
 
     fn adopt_layer(&self, found: &mut HashMap<LayerId, Arc<Layer>>, id: LayerId) -> Arc<Layer> {

@@ -10,4 +10,5 @@ mod arguments;
 mod daemon;
 mod harness;
 mod mounting;
+mod server;
 mod volumes;

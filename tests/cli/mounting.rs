@@ -212,6 +212,43 @@ fn a_fork_contains_stores_through_a_mapping_that_is_still_open() {
     assert_eq!(&fs::read(copy.join("mapped")).expect("there")[5000..5006], b"stored");
 }
 
+#[test]
+fn a_damaged_page_is_eio_alone_and_check_and_log_name_it() {
+    let world = World::new();
+    let mount = world.mounted("db");
+    let page = "firn-page-to-be-damaged ".repeat(200);
+    write_synced(&mount.join("bad"), &page);
+    write_synced(&mount.join("good"), "good");
+    world.end_daemon(Signal::KILL);
+    let damaged = heap_files(&world).iter().filter(|path| damage(path, page.as_bytes())).count();
+    assert_eq!(damaged, 1, "the page is in one heap file");
+    world.done(&["mount", "db", text(&mount)]);
+    assert_eq!(fs::read(mount.join("bad")).expect_err("damaged").raw_os_error(), Some(libc::EIO));
+    assert_eq!(read(&mount.join("good")), "good");
+    let said = world.firn(&["check"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.stdout.contains("1 damaged") && said.stderr.contains("EIO"), "{said:?}");
+    let log = read(&world.data.join("daemon.log"));
+    assert!(log.contains("checksum") || log.contains("damaged"), "{log}");
+}
+
+fn heap_files(world: &World) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(&world.data).expect("there");
+    let paths = entries.map(|entry| entry.expect("there").path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "firn")).collect()
+}
+
+/// Flips a bit of the first page-aligned place that begins as `content` does; says whether there is one.
+fn damage(path: &Path, content: &[u8]) -> bool {
+    let mut bytes = fs::read(path).expect("there");
+    let Some(page) = bytes.chunks_mut(4096).find(|page| page.starts_with(&content[..64])) else {
+        return false;
+    };
+    page[100] ^= 1;
+    fs::write(path, bytes).expect("ours");
+    true
+}
+
 /// A shared writable mapping of a file.
 struct Mapping {
     start: *mut u8,

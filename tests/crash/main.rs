@@ -8,3 +8,6 @@ mod harness;
 
 mod anywhere;
 mod faults;
+mod manifest;
+mod rig;
+mod space;

@@ -1,0 +1,222 @@
+//! The manifest: the one thing that says what the heap files mean.
+
+use std::sync::Arc;
+
+use firnfs::io::sim::{Call, Fault, SimClock, SimDisk};
+use firnfs::volume::{CreateOptions, Error};
+
+use crate::rig::{Rig, first_byte, head, name, open, small_files, snapshot};
+
+#[test]
+fn a_damaged_manifest_stops_the_start_and_is_left_as_it_is() {
+    let rig = Rig::new(small_files());
+    rig.put(0, 1).unwrap();
+    rig.sync().unwrap();
+    rig.disk.kill();
+    let bytes = rig.disk.contents("MANIFEST");
+    for at in 0..bytes.len() {
+        let copy = rig.disk.reboot().copy(1);
+        copy.flip("MANIFEST", at as u64, 0x10);
+        let damaged = copy.contents("MANIFEST");
+        let error = open(&copy, &rig.clock, &rig.config).map(drop).expect_err("it is damaged");
+        assert!(matches!(error, Error::DataDirectory(_)), "{error}");
+        assert!(error.to_string().contains("MANIFEST"), "{error}");
+        assert_eq!(copy.contents("MANIFEST"), damaged);
+    }
+    for length in 0..bytes.len() {
+        let copy = rig.disk.reboot().copy(1);
+        copy.truncate("MANIFEST", length as u64);
+        open(&copy, &rig.clock, &rig.config).map(drop).expect_err("it is cut short");
+    }
+}
+
+#[test]
+fn a_missing_manifest_beside_heap_files_stops_the_start() {
+    let rig = Rig::new(small_files());
+    rig.put(0, 1).unwrap();
+    rig.sync().unwrap();
+    rig.disk.kill();
+    let disk = rig.disk.reboot();
+    firnfs::io::Disk::remove(&disk, "MANIFEST").unwrap();
+    let before = disk.names();
+    open(&disk, &rig.clock, &rig.config).map(drop).expect_err("the manifest is gone");
+    assert_eq!(disk.names(), before);
+}
+
+#[test]
+fn a_missing_heap_file_stops_the_start_and_is_named() {
+    let rig = Rig::new(small_files());
+    rig.put(0, 1).unwrap();
+    rig.sync().unwrap();
+    rig.disk.kill();
+    let disk = rig.disk.reboot();
+    let file = rig.heap_files()[0].clone();
+    firnfs::io::Disk::remove(&disk, &file).unwrap();
+    let error = open(&disk, &rig.clock, &rig.config).map(drop).expect_err("a file is gone");
+    assert!(error.to_string().contains(&file), "{error}");
+}
+
+#[test]
+fn heap_files_that_the_manifest_does_not_name_are_swept() {
+    let rig = Rig::new(small_files());
+    rig.put(0, 1).unwrap();
+    rig.sync().unwrap();
+    let (stray, other) = ("heap-0000009999.firn", "notes.txt");
+    rig.disk.put(stray, &[1; 4096]);
+    rig.disk.put(other, b"not ours");
+    let rig = rig.kill();
+    assert!(!rig.disk.names().contains(&stray.to_owned()));
+    assert!(rig.disk.names().contains(&other.to_owned()), "only heap files are swept");
+    assert_eq!(rig.get(0).unwrap(), 1);
+    rig.put_many(0, 60, 2).unwrap();
+    rig.sync().unwrap();
+    let newest = rig.heap_files().pop().unwrap();
+    assert!(newest.as_str() > stray, "numbers go on above all that was seen: {newest}");
+}
+
+#[test]
+fn a_sweep_that_fails_does_not_stop_the_start() {
+    let rig = Rig::new(small_files());
+    rig.put(0, 1).unwrap();
+    rig.sync().unwrap();
+    rig.disk.kill();
+    let disk = rig.disk.reboot();
+    disk.put("heap-0000009999.firn", &[1; 4096]);
+    disk.fail(Fault::on(Call::Remove, libc::EIO).name("heap-").forever());
+    let engine = open(&disk, &rig.clock, &rig.config).expect("it starts");
+    let volume = engine.mount(&head("v"), false).unwrap();
+    assert_eq!(first_byte(&*volume, 0).unwrap(), 1);
+}
+
+#[test]
+fn an_empty_directory_is_a_new_data_directory() {
+    let disk = SimDisk::new(1);
+    let engine = open(&disk, &Arc::new(SimClock::new()), &small_files()).expect("it starts");
+    assert!(engine.list().is_empty());
+}
+
+/// Calls of saving a manifest, each of which may fail.
+const SAVING: [Call; 5] = [Call::Create, Call::Write, Call::SyncData, Call::Rename, Call::SyncDir];
+
+#[test]
+fn a_command_whose_manifest_cannot_be_saved_has_not_happened() {
+    for call in SAVING {
+        let rig = Rig::new(small_files());
+        rig.put(0, 1).unwrap();
+        rig.sync().unwrap();
+        rig.engine.snapshot(&name("v"), &name("s")).unwrap();
+        let fail = || {
+            rig.disk.clear_faults();
+            let prefix = if call == Call::SyncDir { "" } else { "MANIFEST" };
+            rig.disk.fail(Fault::on(call, libc::EIO).name(prefix));
+        };
+        let before: Vec<String> = rig.engine.list().iter().map(|info| format!("{info:?}")).collect();
+        fail();
+        rig.engine.create(&name("w"), &CreateOptions::default()).expect_err("no manifest, no volume");
+        fail();
+        rig.engine.fork(&head("v"), &name("f")).map(drop).expect_err("no manifest, no fork");
+        fail();
+        rig.engine.snapshot(&name("v"), &name("t")).map(drop).expect_err("no manifest, no snapshot");
+        fail();
+        rig.engine.remove(&snapshot("v", "s")).expect_err("no manifest, no removal");
+        let after: Vec<String> = rig.engine.list().iter().map(|info| format!("{info:?}")).collect();
+        assert_eq!(after, before, "{call:?}");
+        rig.disk.clear_faults();
+        rig.engine.fork(&head("v"), &name("f")).expect("the disk is well again");
+        rig.check();
+    }
+}
+
+/// A save that failed after its rename has left the new manifest on the disk.
+#[test]
+fn a_removal_that_failed_cannot_take_effect_after_a_later_sync() {
+    for call in SAVING {
+        for seed in 0..8 {
+            let rig = Rig::new(small_files());
+            rig.put(0, 8).unwrap();
+            rig.sync().unwrap();
+            let Rig { disk, clock, config, engine, volume } = rig;
+            drop(volume);
+            let prefix = if call == Call::SyncDir { "" } else { "MANIFEST" };
+            disk.fail(Fault::on(call, libc::EIO).name(prefix));
+            engine.remove(&head("v")).expect_err("its manifest cannot be saved");
+            let volume = engine.mount(&head("v"), false).expect("it is still there");
+            let rig = Rig { disk, clock, config, engine, volume };
+            rig.put(0, 9).unwrap();
+            rig.sync().expect("the disk is well again");
+            let rig = if seed == 0 { rig.kill() } else { rig.power_cut(seed) };
+            assert_eq!(rig.get(0).unwrap(), 9, "{call:?}: what was acknowledged is there");
+        }
+    }
+}
+
+#[test]
+fn a_rollback_that_failed_cannot_take_effect_after_a_later_sync() {
+    for call in SAVING {
+        for seed in 0..8 {
+            let rig = Rig::new(small_files());
+            rig.put(0, 1).unwrap();
+            rig.engine.snapshot(&name("v"), &name("s")).unwrap();
+            rig.put(0, 2).unwrap();
+            rig.sync().unwrap();
+            let Rig { disk, clock, config, engine, volume } = rig;
+            drop(volume);
+            let prefix = if call == Call::SyncDir { "" } else { "MANIFEST" };
+            disk.fail(Fault::on(call, libc::EIO).name(prefix));
+            engine.rollback(&name("v"), &name("s")).expect_err("its manifest cannot be saved");
+            let volume = engine.mount(&head("v"), false).expect("it is still there");
+            let rig = Rig { disk, clock, config, engine, volume };
+            assert_eq!(rig.get(0).unwrap(), 2);
+            rig.put(1, 9).unwrap();
+            rig.sync().expect("the disk is well again");
+            let rig = if seed == 0 { rig.kill() } else { rig.power_cut(seed) };
+            assert_eq!(rig.all(2), [2, 9], "{call:?}: what was acknowledged is there");
+        }
+    }
+}
+
+/// Whatever a failed save has left on the disk must match the files that are there, always.
+#[test]
+fn after_a_failed_save_a_crash_at_any_call_leaves_a_directory_that_starts() {
+    for call in SAVING {
+        for skip in 0..4 {
+            for crash in 1..24 {
+                let rig = Rig::new(small_files());
+                rig.put_many(0, 40, 1).unwrap();
+                rig.sync().unwrap();
+                let prefix = if call == Call::SyncDir { "" } else { "MANIFEST" };
+                rig.disk.fail(Fault::on(call, libc::EIO).name(prefix).after(skip));
+                rig.disk.crash_at(crash);
+                for round in 0..4 {
+                    // Errors are what this is about; what was acknowledged is looked at below.
+                    let _ = rig.put_many(0, 40, 1);
+                    let _ = rig.sync();
+                    let _ = rig.engine.fork(&head("v"), &name(&format!("f{round}")));
+                    rig.maintain(2);
+                }
+                let rig = if crash % 2 == 0 { rig.kill() } else { rig.power_cut(crash) };
+                assert_eq!(rig.all(40), [1; 40], "{call:?}, {skip} passed, crash at {crash}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_heap_files_are_all_named_after_a_restart() {
+    const FILES: u64 = 10_000;
+    let mut config = small_files();
+    config.memory_bytes = 1 << 30;
+    config.heap_file_bytes = 16 << 10;
+    let rig = Rig::new(config);
+    let mut pages = 0;
+    while (rig.heap_files().len() as u64) < FILES {
+        rig.put_many(pages, 2000, 1 + u8::try_from(pages / 2000 % 200).unwrap()).unwrap();
+        rig.sync().unwrap();
+        pages += 2000;
+    }
+    let rig = rig.power_cut(1);
+    for page in (0..pages).step_by(500) {
+        assert_eq!(rig.get(page).unwrap(), 1 + u8::try_from(page / 2000 % 200).unwrap());
+    }
+    assert!(rig.engine.status().heap_files >= FILES);
+}
