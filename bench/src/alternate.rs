@@ -38,11 +38,7 @@ impl Quartiles {
     pub fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
-        Self {
-            low: quantile(&sorted, 1, 4),
-            median: quantile(&sorted, 2, 4),
-            high: quantile(&sorted, 3, 4),
-        }
+        Self { low: quantile(&sorted, 1, 4), median: quantile(&sorted, 2, 4), high: quantile(&sorted, 3, 4) }
     }
 }
 
@@ -65,7 +61,7 @@ pub fn compare(workload: &Workload, sides: &Sides, slice: Duration, pairs: usize
     let mut b = prepare(workload, &dir_b)?;
     let (mut rates_a, mut rates_b, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for pair in 0..=pairs {
-        let mut measure = |running: &mut Box<dyn Running>| -> Outcome<f64> {
+        let measure = |running: &mut Box<dyn Running>| -> Outcome<f64> {
             settle(workload.cold)?;
             Ok(running.slice(slice)?.rate())
         };

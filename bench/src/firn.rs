@@ -36,6 +36,16 @@ impl Firn {
         self.place.path().join("data")
     }
 
+    fn log(&self) -> PathBuf {
+        self.place.path().join("daemon.log")
+    }
+
+    /// Prints what the daemon complained about: for when a workload failed.
+    pub fn complain(&self) {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        log.lines().filter(|line| !line.contains(" INFO ")).for_each(|line| eprintln!("daemon: {line}"));
+    }
+
     /// A directory on the same disk that is not on a volume.
     pub fn plain_dir(&self) -> Outcome<PathBuf> {
         let dir = self.place.path().join("plain");
@@ -45,13 +55,14 @@ impl Firn {
 
     /// Starts the daemon and waits until it has its data directory; commands wait for the rest.
     pub fn start_daemon(&mut self) -> Outcome<()> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log());
         let daemon = Command::new(&self.binary)
             .arg("--data-dir")
             .arg(self.data_dir())
             .arg("daemon")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log.tried("make the daemon's log")?)
             .spawn()
             .tried_on("start", &self.binary)?;
         let pid = daemon.id().to_string();
@@ -93,7 +104,13 @@ impl Firn {
     /// Mounts a volume at a directory of its name.
     pub fn mount(&self, volume: &str) -> Outcome<PathBuf> {
         let dir = self.place.path().join(format!("mnt-{volume}"));
-        std::fs::create_dir_all(&dir).tried_on("create", &dir)?;
+        // A dead mount, which the command replaces, is there but cannot be looked at.
+        match std::fs::create_dir(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(failed(format!("create {}", dir.display()), error));
+            }
+            _ => {}
+        }
         let text = dir.to_str().ok_or_else(|| message("--place is not UTF-8"))?;
         self.run(&["mount", volume, text])?;
         Ok(dir)

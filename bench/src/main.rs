@@ -26,7 +26,7 @@ use crate::error::Outcome;
 
 /// Compare a firn volume with a plain directory on the same disk.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -131,7 +131,8 @@ fn compare(cli: &Cli) -> Outcome<()> {
     let mut rows = Vec::new();
     for (number, workload) in workloads.iter().enumerate() {
         eprintln!("[{}/{}] {}: {}", number + 1, workloads.len(), workload.name, workload.what);
-        rows.push(alternate::compare(workload, &sides, slice, pairs)?);
+        let row = alternate::compare(workload, &sides, slice, pairs);
+        rows.push(row.inspect_err(|_| sides.complain())?);
     }
     report::print(&rows, &sides, slice, cli.json)
 }

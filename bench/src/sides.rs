@@ -12,7 +12,7 @@ pub struct Sides {
     title_a: String,
     title_b: String,
     /// Kept until the end: it holds what side a is mounted from.
-    _firn: Option<Firn>,
+    firn: Option<Firn>,
 }
 
 impl Sides {
@@ -33,7 +33,7 @@ impl Sides {
             (b, _) => b.unwrap_or(place).to_owned(),
         };
         let (title_a, title_b) = (title(a, "firn"), title(b, "plain"));
-        Ok(Self { a: dir_a, b: dir_b, title_a, title_b, _firn: firn })
+        Ok(Self { a: dir_a, b: dir_b, title_a, title_b, firn })
     }
 
     pub fn a(&self) -> &Path {
@@ -42,6 +42,11 @@ impl Sides {
 
     pub fn b(&self) -> &Path {
         &self.b
+    }
+
+    /// Says what the daemon of these sides complained about, if there is one.
+    pub fn complain(&self) {
+        self.firn.iter().for_each(Firn::complain);
     }
 
     pub fn titles(&self) -> (&str, &str) {

@@ -93,7 +93,7 @@ impl Heap {
         let manifest = ManifestStore::open(disk.clone())?;
         let on_disk = list(&*disk)?;
         let record = manifest.current();
-        if *record == Manifest::default() && !on_disk.is_empty() {
+        if !manifest.was_found() && !on_disk.is_empty() {
             return Err(Error::DataDirectory(format!(
                 "{} has heap files but no MANIFEST; nothing was changed; restore MANIFEST from a copy, or set the data directory aside",
                 disk.describe()
@@ -230,21 +230,36 @@ impl Heap {
             };
             match taken {
                 Some(file) => return Ok(file),
-                None => self.prepare(kind, true)?,
+                None => self.prepare_kept(kind, self.kept_from(kind))?,
             }
         }
     }
 
-    /// Prepares a file for a stream: recycled if one waits, else new. `reserve`: the reserve may be used.
-    /// Durable before use: its name, its blocks and its nonce.
+    /// How many reserve files a stream in need must leave: the last ones belong to compaction, without
+    /// which nothing would ever be reclaimed again.
+    fn kept_from(&self, kind: StreamKind) -> usize {
+        match kind {
+            StreamKind::Log => self.config.reserve_files / 2,
+            StreamKind::Moves => 0,
+        }
+    }
+
+    /// Prepares a file for a stream: recycled if one waits, else new; the reserve stays. Durable before
+    /// use: its name, its blocks and its nonce.
     ///
     /// # Errors
     /// No space, or the disk's error; nothing is lost then.
-    pub fn prepare(&self, kind: StreamKind, reserve: bool) -> Result<(), Error> {
+    pub fn prepare(&self, kind: StreamKind) -> Result<(), Error> {
+        self.prepare_kept(kind, self.config.reserve_files)
+    }
+
+    /// Prepares a file as long as `kept` spares, or room for them, are left.
+    fn prepare_kept(&self, kind: StreamKind, kept: usize) -> Result<(), Error> {
         let _one_at_a_time = self.preparing.lock();
+        // A manifest in doubt may name a spare, which must keep its name then.
         self.manifest.settle()?;
         let number = FileNo(self.next_file.fetch_add(1, Ordering::Relaxed));
-        let disk_file = match self.take_spare(reserve) {
+        let disk_file = match self.take_spare(kept) {
             Some((old, file)) => {
                 if let Err(error) = self.disk.rename(&HeapFile::name(old), &HeapFile::name(number)) {
                     self.ready.lock().spares.push((old, file));
@@ -252,7 +267,7 @@ impl Heap {
                 }
                 file
             }
-            None => self.make_file(number)?,
+            None => self.make_file(number, kept)?,
         };
         if let Err(error) = self.disk.sync_dir() {
             self.ready.lock().spares.push((number, disk_file));
@@ -279,17 +294,19 @@ impl Heap {
         Ok(())
     }
 
-    fn take_spare(&self, reserve: bool) -> Option<(FileNo, Arc<dyn DiskFile>)> {
+    fn take_spare(&self, kept: usize) -> Option<(FileNo, Arc<dyn DiskFile>)> {
         let mut ready = self.ready.lock();
-        let kept = if reserve { 0 } else { self.config.reserve_files };
         (ready.spares.len() > kept).then(|| ready.spares.pop()).flatten()
     }
 
-    fn make_file(&self, number: FileNo) -> Result<Arc<dyn DiskFile>, Error> {
+    /// Makes a file of fresh blocks, if there is room for it and for as many spares as are still missing
+    /// of `kept`.
+    fn make_file(&self, number: FileNo, kept: usize) -> Result<Arc<dyn DiskFile>, Error> {
         let file_bytes = self.config.file_bytes;
         let used = self.stats().bytes;
+        let missing = kept.saturating_sub(self.ready.lock().spares.len()) as u64 * file_bytes;
         if let Some(budget) = self.config.disk_bytes
-            && used + file_bytes > budget
+            && used + file_bytes + missing > budget
         {
             return Err(Error::NoSpace(format!(
                 "heap files take {used} bytes of the {budget} that they may; remove files, forks or snapshots, or raise the limit"
@@ -297,7 +314,7 @@ impl Heap {
         }
         let place = self.disk.describe();
         let usage = self.disk.usage().map_err(|error| Error::io(format!("cannot size up {place}"), error))?;
-        if !space_guard::has_room(usage.free_bytes, file_bytes, 0) {
+        if !space_guard::has_room(usage.free_bytes.saturating_sub(missing), file_bytes, 0) {
             return Err(Error::NoSpace(format!(
                 "{place} has {} bytes free and another heap file needs {}; make room there",
                 usage.free_bytes,
@@ -326,7 +343,7 @@ impl Heap {
             return Ok(false);
         }
         let number = FileNo(self.next_file.fetch_add(1, Ordering::Relaxed));
-        let file = self.make_file(number)?;
+        let file = self.make_file(number, 0)?;
         self.ready.lock().spares.push((number, file));
         Ok(true)
     }
@@ -400,11 +417,16 @@ impl Heap {
             manifest.files.retain(|record| !dead.contains(&record.number));
             Ok::<(), Error>(())
         })?;
+        let mut reclaimed = 0;
         for number in &dead {
-            let file = self.files.write().remove(number).expect("only this step removes files");
-            self.recycle_or_unlink(file);
+            // Two threads may have found the same file: it is whoever takes it out that goes on.
+            let taken = self.files.write().remove(number);
+            if let Some(file) = taken {
+                self.recycle_or_unlink(file);
+                reclaimed += 1;
+            }
         }
-        Ok(dead.len())
+        Ok(reclaimed)
     }
 
     fn recycle_or_unlink(&self, file: Arc<HeapFile>) {

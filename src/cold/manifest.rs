@@ -17,10 +17,12 @@ const NEXT_NAME: &str = "MANIFEST.next";
 pub struct ManifestStore {
     disk: Arc<dyn Disk>,
     current: RwLock<Arc<Manifest>>,
+    /// Whether there was one when the data directory was opened.
+    found: bool,
+    /// The last save failed so late that the disk may hold what it was to be, or may yet come to.
+    doubtful: AtomicBool,
     /// Taken by whoever changes it, for as long as that takes; readers take `current` only.
     commit: Mutex<()>,
-    /// A save failed with its rename done, or perhaps done: a start might find what memory has not.
-    in_doubt: AtomicBool,
 }
 
 impl ManifestStore {
@@ -30,30 +32,51 @@ impl ManifestStore {
     /// A damaged or newer manifest: it is left as it is.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self, Error> {
         let place = format!("{}/{NAME}", disk.describe());
-        let current = match disk.open(NAME) {
+        let found = match disk.open(NAME) {
             Ok(file) => {
                 let io = |error| Error::io(format!("cannot read {place}"), error);
                 let size = usize::try_from(file.size().map_err(io)?).expect("64-bit");
                 let mut bytes = vec![0; size];
                 file.read_exact_at(&mut bytes, 0).map_err(io)?;
-                manifest::decode(&bytes).map_err(|error| {
+                Some(manifest::decode(&bytes).map_err(|error| {
                     Error::DataDirectory(match error {
                         DecodeError::Damaged(_) => format!(
                             "cannot use {place}: {error}; nothing was changed; restore it from a copy, or set the data directory aside"
                         ),
                         DecodeError::Newer(_) => format!("cannot use {place}: {error}"),
                     })
-                })?
+                })?)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Manifest::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(Error::io(format!("cannot open {place}"), error)),
         };
         Ok(ManifestStore {
             disk,
-            current: RwLock::new(Arc::new(current)),
+            found: found.is_some(),
+            current: RwLock::new(Arc::new(found.unwrap_or_default())),
+            doubtful: AtomicBool::new(false),
             commit: Mutex::new(()),
-            in_doubt: AtomicBool::new(false),
         })
+    }
+
+    /// Whether there was a manifest when the data directory was opened.
+    pub fn was_found(&self) -> bool {
+        self.found
+    }
+
+    /// Makes sure that the manifest on disk is the one in memory. A save that failed at its very end
+    /// may have taken effect all the same, or may do so at the next crash: before anything is
+    /// acknowledged, or renamed, that such a manifest would not know, it is put right.
+    ///
+    /// # Errors
+    /// The disk's; the doubt stays.
+    pub fn settle(&self) -> Result<(), Error> {
+        // Acquire: pairs with the store in `save`; a later reader of a settled manifest sees it settled.
+        if !self.doubtful.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _only_one = self.commit.lock();
+        self.save(&self.current())
     }
 
     /// The manifest as it is.
@@ -62,7 +85,8 @@ impl ManifestStore {
     }
 
     /// Changes the manifest: `change` mutates a clone, which is saved, and published once it is
-    /// durable. When `change` returns an error or the save fails, memory and disk are as before.
+    /// durable. When `change` returns an error or the save fails, memory is as before, and so is the disk
+    /// as far as anybody relies on it (see [`ManifestStore::settle`]).
     ///
     /// # Errors
     /// What `change` returned, or the disk's.
@@ -73,28 +97,9 @@ impl ManifestStore {
         let _only_one = self.commit.lock();
         let mut next = Manifest::clone(&self.current());
         let value = change(&mut next)?;
-        if let Err(error) = self.save(&next) {
-            // The disk may have the new one. Where this fails as well, `settle` tries again.
-            if self.in_doubt.load(Ordering::Acquire) && self.save(&self.current()).is_err() {
-                tracing::warn!("the manifest on the disk may be one that could not be saved");
-            }
-            return Err(error.into());
-        }
+        self.save(&next)?;
         *self.current.write() = Arc::new(next);
         Ok(value)
-    }
-
-    /// Makes sure that a start would find the manifest as it is in memory: to be called before anything
-    /// is acknowledged, or a file changes its name, that a manifest which failed to be saved may not know.
-    ///
-    /// # Errors
-    /// The disk's; the doubt remains then.
-    pub fn settle(&self) -> Result<(), Error> {
-        if !self.in_doubt.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let _only_one = self.commit.lock();
-        if self.in_doubt.load(Ordering::Acquire) { self.save(&self.current()) } else { Ok(()) }
     }
 
     fn save(&self, manifest: &Manifest) -> Result<(), Error> {
@@ -106,10 +111,10 @@ impl ManifestStore {
             let file = self.disk.create(NEXT_NAME)?;
             file.write_all_at(&[IoSlice::new(&manifest::encode(manifest))], 0)?;
             file.sync_data()?;
-            self.in_doubt.store(true, Ordering::Release);
+            self.doubtful.store(true, Ordering::Release);
             self.disk.rename(NEXT_NAME, NAME)?;
             self.disk.sync_dir()?;
-            self.in_doubt.store(false, Ordering::Release);
+            self.doubtful.store(false, Ordering::Release);
             Ok(())
         };
         write().map_err(|error| Error::io(format!("cannot save {}/{NAME}", self.disk.describe()), error))

@@ -5,6 +5,7 @@
 //! durable, a missing batch is damage, and the start is refused rather than the log cut short.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::scan::{self, Located};
@@ -37,7 +38,7 @@ pub trait Recovered {
 /// How a stream ended.
 #[derive(Debug, Default)]
 pub(super) struct StreamEnd {
-    /// The highest LSN seen anywhere, believed or not; the next one is above it.
+    /// The highest LSN seen or promised anywhere, believed or not; the next one is above it.
     pub(super) last_lsn: Lsn,
     /// The highest sequence number seen anywhere.
     pub(super) last_seq: Seq,
@@ -102,14 +103,15 @@ impl Walk<'_> {
                 }
             }
         }
-        self.finish();
-        Ok(())
+        self.finish()
     }
 
     /// A file that was sealed: all of it was durable, so all of it counts, and files before and behind
     /// it may have been reclaimed since.
     fn take_sealed(&mut self, index: usize, end: FileEnd, batches: Vec<Located>) -> Result<(), Error> {
         self.raise_durable(end.last_lsn);
+        // Its group may have ended in a file that is gone: no LSN up to there is given out again.
+        self.end.last_lsn = self.end.last_lsn.max(end.last_lsn);
         let mut next_slot = 0;
         for (slot, header) in batches {
             if slot.0 != next_slot {
@@ -208,24 +210,37 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Applies the groups at the tail whose pages are whole.
-    fn finish(&mut self) {
+    /// Applies the groups at the tail whose pages are whole. They are written once more: what a sync
+    /// failed to write may be in the system's cache as if it were on the disk, and no later sync of it
+    /// would write it.
+    fn finish(&mut self) -> Result<(), Error> {
         while let Some(group) = self.held.pop_front() {
-            if !group.iter().all(|batch| self.pages_are_whole(batch)) {
+            let whole: Option<Vec<Vec<u8>>> = group.iter().map(|batch| self.whole_batch(batch)).collect();
+            let Some(whole) = whole else {
                 tracing::info!(lsn = %group[0].header.lsn, "the log ends before a torn group");
-                return;
+                break;
+            };
+            for (batch, bytes) in group.iter().zip(&whole) {
+                let file = &self.files[batch.file].0;
+                let at = u64::from(batch.slot.0) * PAGE_BYTES as u64;
+                file.disk.write_all_at(&[IoSlice::new(bytes)], at).map_err(|error| {
+                    Error::io(format!("cannot write heap file {} again", file.number), error)
+                })?;
             }
             self.apply(&group);
         }
+        Ok(())
     }
 
-    fn pages_are_whole(&self, batch: &Batch) -> bool {
+    /// The bytes of a batch, if its pages are what its header says.
+    fn whole_batch(&self, batch: &Batch) -> Option<Vec<u8>> {
         let file = &self.files[batch.file].0;
-        let mut page = vec![0; PAGE_BYTES];
-        (batch.slot.0 + 1..).zip(&batch.header.entries).all(|(slot, entry)| {
-            file.disk.read_exact_at(&mut page, u64::from(slot) * PAGE_BYTES as u64).is_ok()
-                && crc32c::crc32c(&page) == entry.crc
-        })
+        let mut bytes = vec![0; (1 + batch.header.entries.len()) * PAGE_BYTES];
+        let (header, pages) = bytes.split_at_mut(PAGE_BYTES);
+        batch.header.encode(header);
+        file.disk.read_exact_at(pages, u64::from(batch.slot.0 + 1) * PAGE_BYTES as u64).ok()?;
+        let mut checked = pages.chunks_exact(PAGE_BYTES).zip(&batch.header.entries);
+        checked.all(|(page, entry)| crc32c::crc32c(page) == entry.crc).then_some(bytes)
     }
 
     fn apply(&mut self, group: &[Batch]) {

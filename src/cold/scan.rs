@@ -80,11 +80,16 @@ impl Chunk {
         let held = u32::try_from(self.bytes.len() / PAGE_BYTES).expect("a chunk is small");
         if slot < self.first || slot >= self.first + held {
             let slots = CHUNK_SLOTS.min(file.slots - slot);
-            self.bytes.resize(slots as usize * PAGE_BYTES, 0);
             self.first = slot;
-            file.disk
-                .read_exact_at(&mut self.bytes, u64::from(slot) * PAGE_BYTES as u64)
-                .map_err(|error| Error::io(format!("cannot read heap file {}", file.number), error))?;
+            self.bytes.resize(slots as usize * PAGE_BYTES, 0);
+            let at = u64::from(slot) * PAGE_BYTES as u64;
+            if file.disk.read_exact_at(&mut self.bytes, at).is_err() {
+                // It may be a bad sector in a page that nobody asked for.
+                self.bytes.resize(PAGE_BYTES, 0);
+                file.disk
+                    .read_exact_at(&mut self.bytes, at)
+                    .map_err(|error| Error::io(format!("cannot read heap file {}", file.number), error))?;
+            }
         }
         let at = (slot - self.first) as usize * PAGE_BYTES;
         Ok(&self.bytes[at..at + PAGE_BYTES])

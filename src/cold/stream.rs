@@ -115,6 +115,7 @@ impl Stream {
 
     /// Appends and syncs; after an error the files that it wrote to are ended before it.
     fn attempt<P: AsRef<[u8]>>(&mut self, heap: &Heap, group: &Group<P>) -> Result<Receipt, Error> {
+        // Nothing is acknowledged that the manifest on disk might not know.
         heap.manifest.settle()?;
         self.record_ends(heap)?;
         let mut receipt = Receipt::default();
@@ -192,8 +193,8 @@ impl Stream {
             write_footer(full)?;
         }
         let file = heap.take_ready(self.kind)?;
-        // A fresh file is durable_end 0: nothing of it counts until a sync says so.
-        let durable_end = FileEnd { last_lsn: Lsn(self.next_lsn.0 - 1), slot: SlotNo(0) };
+        // Nothing of a fresh file counts until a sync says so.
+        let durable_end = FileEnd { last_lsn: self.durable_lsn, slot: SlotNo(0) };
         self.open.push(Active { file, next_slot: 0, footer: Vec::new(), batches: 0, durable_end });
         let room = self.open.last().map_or(0, |active| active.room(header_len));
         assert!(room >= 2, "a heap file holds at least one batch");
@@ -283,10 +284,11 @@ impl Stream {
 
     /// Seals the active file, so that the next start finds a footer.
     pub(super) fn close(&mut self) -> Result<(), Error> {
-        if let Some(active) = self.open.last_mut()
+        // Whatever becomes of it: behind a footer comes no further batch.
+        if let Some(mut active) = self.open.drain(..).next_back()
             && active.batches > 0
         {
-            write_footer(active)?;
+            write_footer(&mut active)?;
             active
                 .file
                 .disk
@@ -294,7 +296,6 @@ impl Stream {
                 .map_err(|error| Error::io(format!("cannot sync heap file {}", active.file.number), error))?;
             active.file.seal(active.durable_end);
         }
-        self.open.clear();
         Ok(())
     }
 }

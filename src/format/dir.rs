@@ -29,6 +29,8 @@ pub const KEY_MAX: u64 = i64::MAX as u64;
 /// The highest level; far above what the number of inodes could fill.
 pub const LEVEL_MAX: u8 = 8;
 
+/// The kinds of nodes that there are, as bits: those of `S_IFMT`, shifted right by 12.
+const KINDS: u16 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 12;
 const MAGIC: u16 = 0xd1f1;
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 16;
@@ -128,22 +130,21 @@ impl DirPage {
         if heap > PAGE_BYTES || HEADER_BYTES + count * LEAF_SLOT_BYTES > heap {
             return Err(Malformed("directory page with too many entries"));
         }
+        // Without a branch for each entry: every lookup comes through here.
         let mut key_before = KEY_MIN - 1;
         let mut named_bytes = 0;
+        let mut bad = false;
         for slot in self.leaf_slots() {
-            let (key, at, bytes) =
-                (slot.key.get(), usize::from(slot.name_at.get()), usize::from(slot.name_bytes));
-            if key <= key_before || key > KEY_MAX {
-                return Err(Malformed("directory page out of order"));
-            }
-            if at < heap || at + bytes > PAGE_BYTES || bytes == 0 {
-                return Err(Malformed("directory entry with a name out of place"));
-            }
-            if slot.ino.get() == 0 || !matches!(slot.kind, 1 | 2 | 4 | 6 | 8 | 10 | 12) {
-                return Err(Malformed("directory entry of nothing known"));
-            }
+            let key = slot.key.get();
+            let (at, bytes) = (usize::from(slot.name_at.get()), usize::from(slot.name_bytes));
+            bad |= key <= key_before;
+            bad |= (at < heap) | (at + bytes > PAGE_BYTES) | (bytes == 0);
+            bad |= (slot.ino.get() == 0) | (slot.kind > 12) | (KINDS >> (slot.kind & 15) & 1 == 0);
             key_before = key;
             named_bytes += bytes;
+        }
+        if bad || key_before > KEY_MAX {
+            return Err(Malformed("directory page with an impossible entry"));
         }
         if named_bytes > PAGE_BYTES - heap {
             return Err(Malformed("directory page with names on top of each other"));
@@ -157,11 +158,14 @@ impl DirPage {
             return Err(Malformed("directory page with too many children or none"));
         }
         let slots = self.inner_slots();
-        if !slots.is_sorted_by(|a, b| a.key.get() < b.key.get()) {
-            return Err(Malformed("directory page out of order"));
+        let mut key_before = slots[0].key.get();
+        let mut bad = slots[0].child.get() == 0;
+        for slot in &slots[1..] {
+            bad |= (slot.key.get() <= key_before) | (slot.child.get() == 0);
+            key_before = slot.key.get();
         }
-        if slots.iter().any(|slot| slot.child.get() == 0) {
-            return Err(Malformed("directory page that is above the root"));
+        if bad {
+            return Err(Malformed("directory page with an impossible child"));
         }
         Ok(())
     }
@@ -249,7 +253,10 @@ impl DirPage {
 
     /// Whether an entry with a name of that length fits.
     pub fn takes(&self, name_bytes: usize) -> bool {
-        LEAF_SLOT_BYTES + name_bytes <= self.free_bytes()
+        let slots_end = HEADER_BYTES + self.count() * LEAF_SLOT_BYTES;
+        let gap = usize::from(self.header().heap.get()) - slots_end;
+        let needed = LEAF_SLOT_BYTES + name_bytes;
+        needed <= gap || needed <= self.free_bytes()
     }
 
     /// Puts an entry in its place. It must fit, its name be of 1 to 255 bytes and its key be new.

@@ -14,6 +14,10 @@ const S_IXGRP: u16 = 0o0010;
 const PERMISSIONS: u16 = 0o7777;
 
 impl Fs {
+    /// What stat(2) shows.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when there is no such inode, or no more.
     pub fn getattr(&self, ino: Ino) -> Result<Attr> {
         let node = self.nodes.read(ino)?;
         Ok(Attr::new(ino, &node.inode))

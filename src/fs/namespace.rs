@@ -16,6 +16,10 @@ const S_ISGID: u16 = 0o2000;
 const LOOKUP_TRIES: usize = 16;
 
 impl Fs {
+    /// The attributes of what a name leads to.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and [`Error::NotDirectory`] when `parent` is none.
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
         for _ in 0..LOOKUP_TRIES {
             let found = self.find(parent, name)?;
@@ -40,6 +44,7 @@ impl Fs {
         Directory::new(&*self.pages, parent, &node.inode).find(hash, name)?.ok_or(Error::NotFound)
     }
 
+    /// The target of a symlink.
     pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
         let node = self.nodes.read(ino)?;
         if node.inode.mode & S_IFMT != S_IFLNK {
@@ -70,6 +75,7 @@ impl Fs {
         self.make(caller, parent, name, node, &[], 1)
     }
 
+    /// Makes a symlink.
     pub fn symlink(&self, caller: &Caller, parent: Ino, name: &[u8], target: &[u8]) -> Result<Attr> {
         match target.len() {
             0 => return Err(Error::NotFound),
@@ -157,6 +163,10 @@ impl Fs {
         Ok(xattrs)
     }
 
+    /// Gives a node that is no directory another name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for one that has no name any more.
     pub fn link(&self, _caller: &Caller, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
         names::check(name)?;
         let hash = self.hash.of(name);

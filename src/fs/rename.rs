@@ -42,6 +42,10 @@ fn is_dir(found: &Found) -> bool {
 }
 
 impl Fs {
+    /// Gives a node another name, in one operation whatever `mode` makes of a node of that name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a directory that would come to lie in itself, and those of rename(2).
     pub fn rename(
         &self,
         _caller: &Caller,

@@ -7,10 +7,12 @@ use super::orphans::Departure;
 use super::{Caller, Error, Fs, Ino, Kind, Result};
 
 impl Fs {
+    /// Removes a name of a node that is no directory; with the last one, unless it is open, the node.
     pub fn unlink(&self, _caller: &Caller, parent: Ino, name: &[u8]) -> Result<()> {
         self.remove_name(parent, name, false)
     }
 
+    /// Removes an empty directory.
     pub fn rmdir(&self, _caller: &Caller, parent: Ino, name: &[u8]) -> Result<()> {
         self.remove_name(parent, name, true)
     }

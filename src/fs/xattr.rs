@@ -34,6 +34,8 @@ fn is_absent(inode: &Inode, name: &[u8]) -> bool {
 }
 
 impl Fs {
+    /// The value of an extended attribute. Costs nothing where the inode has none, nor for ACLs and file
+    /// capabilities that it does not have.
     pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         let node = self.nodes.read(ino)?;
         if is_absent(&node.inode, name) {
@@ -54,6 +56,7 @@ impl Fs {
         Ok(list)
     }
 
+    /// Sets an extended attribute; an access ACL sets the mode as well.
     pub fn setxattr(
         &self,
         caller: &Caller,
@@ -87,6 +90,7 @@ impl Fs {
         self.commit_inode(change, &mut node, next)
     }
 
+    /// Removes an extended attribute.
     pub fn removexattr(&self, _caller: &Caller, ino: Ino, name: &[u8]) -> Result<()> {
         let mut node = self.nodes.write(ino)?;
         let mut next = node.inode;

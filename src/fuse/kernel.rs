@@ -26,7 +26,7 @@ const BACKGROUND_MAX: u16 = 64;
 
 /// What is asked of the kernel, each where it has it. Never all that it offers: fuser could not parse
 /// the requests that some of it brings.
-const CAPABILITIES: [InitFlags; 11] = [
+const CAPABILITIES: [InitFlags; 12] = [
     // Several lookups and listings of one directory at a time; listings with attributes where useful.
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
@@ -35,6 +35,8 @@ const CAPABILITIES: [InitFlags; 11] = [
     // Cached pages are dropped only when we say so, and there is never a reason to.
     InitFlags::FUSE_EXPLICIT_INVAL_DATA,
     InitFlags::FUSE_ASYNC_DIO,
+    // As on a local filesystem, a file opened with O_DIRECT can be mapped shared all the same.
+    InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
     InitFlags::FUSE_ATOMIC_O_TRUNC,
     // ACLs are checked by the kernel; the umask is ours to apply, who know of default ACLs.
     InitFlags::FUSE_POSIX_ACL,

@@ -114,14 +114,12 @@ fn free_mount_point(target: &Path) -> Result<PathBuf, Error> {
         _ => Error::MountPoint { target: target.to_owned(), source },
     };
     let resolved = target.canonicalize().map_err(failed)?;
-    loop {
-        let mounts = mountinfo::read().map_err(failed)?;
-        let Some(top) = mountinfo::top_at(&mounts, &resolved) else { break };
-        if !top.is_firn() || !system::is_dead(&resolved) {
-            return Err(Error::InUse { target: resolved, holder: holder(top) });
-        }
-        tracing::info!(target = %resolved.display(), volume = top.source, "taking away a dead mount");
-        system::unmount(&resolved, true)?;
+    if let Some(volume) = detach_dead(&resolved)? {
+        tracing::info!(target = %resolved.display(), volume, "took away a dead mount");
+    }
+    let mounts = mountinfo::read().map_err(failed)?;
+    if let Some(top) = mountinfo::top_at(&mounts, &resolved) {
+        return Err(Error::InUse { target: resolved, holder: holder(top) });
     }
     if !resolved.metadata().map_err(failed)?.is_dir() {
         return Err(Error::NotDirectory(resolved));
@@ -172,7 +170,7 @@ fn serve(
     let dispatcher = Arc::new(Dispatcher::new(fs, spec.observer.clone()));
     let mut config = Config::default();
     config.n_threads = Some(threads());
-    config.clone_fd = true;
+    config.clone_fd = system::may_open_device();
     // Who may enter is the kernel's to check.
     let session =
         Session::from_fd(Kernel::new(Arc::clone(&dispatcher)), connection, SessionACL::All, config)?;

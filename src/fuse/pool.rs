@@ -48,8 +48,8 @@ struct State {
 }
 
 impl Pool {
-    /// Runs `job`, which holds `payload_bytes`, on another thread. Gives it back when the pool is full,
-    /// closed or cannot start a thread: then the caller runs it, which slows down whoever floods it.
+    /// Runs `job`, which holds `payload_bytes`, on another thread. Gives it back when the pool is full or
+    /// closed: then the caller runs it, which slows down whoever floods it.
     pub(super) fn submit(&self, payload_bytes: usize, job: Job) -> Result<(), Job> {
         let bytes = payload_bytes + JOB_BYTES;
         let start = {

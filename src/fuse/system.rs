@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::mount::{MountFlags as Flags, UnmountFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType, recvmsg,
@@ -57,6 +57,13 @@ fn mount_directly(spec: &MountSpec, target: &Path) -> Result<OwnedFd, Error> {
         refused(spec, target, format!("{}{advice}", io::Error::from(errno)))
     })?;
     Ok(device)
+}
+
+/// Whether each thread can have a device handle of its own, by opening the device once more. Where only
+/// the helper may open it, the threads share one.
+pub(super) fn may_open_device() -> bool {
+    rustix::fs::accessat(rustix::fs::CWD, DEVICE, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS)
+        .is_ok()
 }
 
 fn refused(spec: &MountSpec, target: &Path, detail: String) -> Error {

@@ -149,10 +149,11 @@ impl Engine {
             record.frozen = instant.iter().map(|layer| layer.id).collect();
             Ok::<_, Error>((mutable, next))
         })?;
-        let _no_round = self.committer.pause();
         let head = Head::new(volume.clone(), self.stack_on(mutable, &instant), next_mutable);
-        self.heads.write().insert(volume.clone(), head);
-        self.forget(&old);
+        self.between_rounds(|| {
+            self.heads.write().insert(volume.clone(), head);
+            self.forget(&old);
+        });
         Ok(())
     }
 
@@ -184,13 +185,14 @@ impl Engine {
             }
             Ok::<(), Error>(())
         })?;
-        let _no_round = self.committer.pause();
-        if source.snapshot.is_none() {
-            self.heads.write().remove(&source.volume);
-            self.forget(&head);
-        } else {
-            self.bury_unreferenced();
-        }
+        self.between_rounds(|| {
+            if source.snapshot.is_none() {
+                self.heads.write().remove(&source.volume);
+                self.forget(&head);
+            } else {
+                self.bury_unreferenced();
+            }
+        });
         Ok(())
     }
 

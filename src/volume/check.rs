@@ -65,7 +65,10 @@ impl Engine {
     /// Compares each file's count of live entries with what the layers refer to.
     fn check_refcounts(&self, report: &mut CheckReport) {
         let _nothing_moves = self.maintaining.lock();
-        let _nothing_is_logged = self.committer.pause();
+        self.between_rounds(|| self.recount(report));
+    }
+
+    fn recount(&self, report: &mut CheckReport) {
         let mut expected: BTreeMap<FileNo, i64> = BTreeMap::new();
         // A layer's table and its deaths change together under the gate.
         let heads: Vec<_> = self.heads.read().values().cloned().collect();

@@ -99,9 +99,14 @@ impl Committer {
         }
     }
 
-    /// Keeps rounds from beginning for as long as the guard lives.
-    pub(super) fn pause(&self) -> impl Drop + '_ {
-        self.leading.lock()
+    /// Runs `act` between two rounds. Whoever asks for a sync meanwhile finds no leader to join: their
+    /// round follows at once.
+    pub(super) fn between_rounds<T>(&self, heap: &Heap, clock: &dyn Clock, act: impl FnOnce() -> T) -> T {
+        let leading = self.leading.lock();
+        let value = act();
+        drop(leading);
+        self.drive(heap, clock);
+        value
     }
 
     /// Tells all who wait that their sync's outcome is unknown.

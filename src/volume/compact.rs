@@ -1,14 +1,15 @@
 //! Compaction: what lives in a mostly dead heap file moves to another, and the file dies.
 //!
 //! A moved page keeps its identity and its sequence number, so that it never beats a newer one. It is
-//! durable in its new place before its old one counts as dead.
+//! durable in its new place before its old one counts as dead. A range record moves while its layer keeps
+//! it in mind, or while another file may have a page that would come back without it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use super::Error;
 use super::engine::Engine;
-use crate::base::{FileNo, PageBuf, SlotNo};
-use crate::cold::{self, Group, GroupPage, HeapFile, SlotAddr};
+use crate::base::{FileNo, LayerId, PageBuf, SlotNo, Space};
+use crate::cold::{Group, GroupPage, HeapFile, SlotAddr};
 use crate::format::batch::{Entry, Range};
 
 /// Pages that are moved in one group.
@@ -34,12 +35,14 @@ impl Engine {
         }
         let mut moved = Group { pages: Vec::new(), ranges: Vec::new() };
         let mut from = Vec::new();
-        for (slot, header) in self.heap.batches(&victim)? {
+        let mut loose = Loose::default();
+        let batches = self.heap.batches(&victim).inspect_err(|_| victim.keep_in_place())?;
+        for (slot, header) in batches {
             for (slot, entry) in (slot.0 + 1..).zip(&header.entries) {
                 let addr = SlotAddr::new(victim.number, SlotNo(slot));
                 if self.lives(entry, addr) {
-                    // A damaged page stays where it is, and its file with it.
-                    if let Some(page) = read_page(&victim, entry, addr)? {
+                    // A page that cannot be read stays where it is, and its file with it.
+                    if let Some(page) = read_page(&victim, entry, addr) {
                         moved.pages.push(page);
                         from.push(addr);
                     }
@@ -51,10 +54,13 @@ impl Engine {
             for range in header.ranges {
                 if self.range_lives(&range, victim.number) {
                     moved.ranges.push(range);
+                } else if victim.loose() > 0 && self.layers.read().contains_key(&range.layer) {
+                    loose.add(range);
                 }
             }
         }
         self.relocate(&mut moved, &mut from, victim.number)?;
+        self.move_loose(loose, &victim)?;
         drop(victim);
         Ok(self.heap.reclaim()? > 0)
     }
@@ -65,6 +71,20 @@ impl Engine {
 
     fn range_lives(&self, range: &Range, file: FileNo) -> bool {
         self.layers.read().get(&range.layer).is_some_and(|layer| layer.has_range_in(range, file))
+    }
+
+    /// Moves those of a file's loose ranges that are still needed; the file's own count for nothing then.
+    fn move_loose(&self, loose: Loose, source: &HeapFile) -> Result<(), Error> {
+        let mut ranges: Vec<Range> = loose.ranges.into_values().flatten().collect();
+        ranges.retain(|range| self.heap.needs_range(range, source.number));
+        if !ranges.is_empty() {
+            let receipt = self.heap.commit_moves(&Group::<Moved> { pages: Vec::new(), ranges })?;
+            for file in receipt.range_files {
+                self.heap.loosened(file);
+            }
+        }
+        source.loose_died();
+        Ok(())
     }
 
     fn relocate(
@@ -96,18 +116,32 @@ impl Engine {
     }
 }
 
-fn read_page(file: &Arc<HeapFile>, entry: &Entry, addr: SlotAddr) -> Result<Option<GroupPage<Moved>>, Error> {
+/// Loose ranges of a file, without those that a newer one of them covers.
+#[derive(Default)]
+struct Loose {
+    ranges: HashMap<(LayerId, Space), Vec<Range>>,
+}
+
+impl Loose {
+    /// Adds a range; they come in the order of their sequence numbers, or nearly.
+    fn add(&mut self, range: Range) {
+        let others = self.ranges.entry((range.layer, range.space)).or_default();
+        others.retain(|other| !(range.seq > other.seq && range.from <= other.from && other.to <= range.to));
+        others.push(range);
+    }
+}
+
+fn read_page(file: &HeapFile, entry: &Entry, addr: SlotAddr) -> Option<GroupPage<Moved>> {
     let mut content = PageBuf::zeroed();
     match file.read(addr.slot(), &mut content[..]) {
         Ok(()) => {
             let Entry { layer, space, page, seq, .. } = *entry;
-            Ok(Some(GroupPage { layer, space, page, seq, content: Moved(content) }))
+            Some(GroupPage { layer, space, page, seq, content: Moved(content) })
         }
-        Err(error @ cold::Error::Damaged { .. }) => {
+        Err(error) => {
             tracing::error!(%error, space = %entry.space, page = %entry.page, "a page cannot be moved");
             file.keep_in_place();
-            Ok(None)
+            None
         }
-        Err(error) => Err(error.into()),
     }
 }

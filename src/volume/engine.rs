@@ -24,6 +24,9 @@ pub(super) const MEMORY_FIXED_BYTES: u64 = 16 << 20;
 /// Log room beyond what is unlogged below which writers begin to look for more, in bytes.
 const LOG_SLACK_BYTES: u64 = 1 << 20;
 
+/// How long a writer without room waits for the round of another before it looks again.
+const ROUND_WAIT_MAX: Duration = Duration::from_millis(100);
+
 /// Wakes a thread that waits for work.
 #[derive(Default)]
 struct Bell {
@@ -189,15 +192,19 @@ impl Engine {
             return Ok(true);
         }
         let short = self.heap.log_room_bytes() < self.log_room_wanted();
+        let mut full = false;
         if short && self.may_grow() {
-            self.heap.prepare(StreamKind::Log, false)?;
-            return Ok(true);
+            match self.heap.prepare(StreamKind::Log) {
+                Ok(()) => return Ok(true),
+                Err(cold::Error::NoSpace(_)) => full = true,
+                Err(error) => return Err(error.into()),
+            }
         }
-        if self.is_worth_compacting() && self.compact()? {
+        if (full || self.is_worth_compacting()) && self.compact()? {
             return Ok(true);
         }
         if short {
-            self.heap.prepare(StreamKind::Log, false)?;
+            self.heap.prepare(StreamKind::Log)?;
             return Ok(true);
         }
         Ok(self.heap.fill_reserve()?)
@@ -208,17 +215,19 @@ impl Engine {
         self.unlogged_bytes() + (self.committer.pending_bytes_max() * 3).min(self.heap.file_bytes() * 2)
     }
 
-    /// Whether another heap file keeps the disk below what it may be: half more than is live, and a
-    /// few files.
-    pub(super) fn may_grow(&self) -> bool {
-        let stats = self.heap.stats();
-        stats.bytes <= stats.live_bytes + stats.live_bytes / 2 + 3 * self.heap.file_bytes()
+    /// Whether another heap file keeps the disk below what it may be: half more than is live, and four
+    /// files less what else is in the directory. A volume that is nearly empty may have six: one in use
+    /// and one in waiting for each stream, and the reserve.
+    fn may_grow(&self) -> bool {
+        let (stats, file) = (self.heap.stats(), self.heap.file_bytes());
+        let bound = stats.live_bytes + stats.live_bytes / 2 + 4 * file - file / 4;
+        stats.bytes + file <= bound.max(6 * file)
     }
 
     /// Whether there is so much garbage that moving what lives between it pays.
-    pub(super) fn is_worth_compacting(&self) -> bool {
-        let stats = self.heap.stats();
-        stats.bytes > stats.live_bytes + stats.live_bytes * 3 / 10 + 3 * self.heap.file_bytes()
+    fn is_worth_compacting(&self) -> bool {
+        let (stats, file) = (self.heap.stats(), self.heap.file_bytes());
+        stats.bytes > (stats.live_bytes + stats.live_bytes * 3 / 10 + 3 * file).max(5 * file)
     }
 
     /// Whether the log can take what is unlogged and a little more.
@@ -250,7 +259,7 @@ impl Engine {
             if !self.may_grow() && self.make_progress()? {
                 continue;
             }
-            match self.heap.prepare(StreamKind::Log, false) {
+            match self.heap.prepare(StreamKind::Log) {
                 Ok(()) => {}
                 Err(error @ cold::Error::NoSpace(_)) => {
                     if !self.make_progress()? {
@@ -264,7 +273,23 @@ impl Engine {
 
     /// Gains room by whatever does; `false` when nothing did.
     fn make_progress(&self) -> Result<bool, Error> {
-        Ok(self.heap.reclaim()? > 0 || self.bury()? || self.compact()?)
+        Ok(self.heap.reclaim()? > 0 || self.bury()? || self.log_deaths() || self.compact()?)
+    }
+
+    /// Logs removals whose victims count as live until then. Returns whether there were any.
+    fn log_deaths(&self) -> bool {
+        let has_deaths = |head: &Arc<Head>| !head.pending.lock().deaths.is_empty();
+        let heads: Vec<Arc<Head>> =
+            self.heads.read().values().filter(|head| has_deaths(head)).cloned().collect();
+        if heads.is_empty() {
+            return false;
+        }
+        if !self.committer.lead(&self.heap, &*self.clock, &heads) {
+            self.committer.wait_for_round(ROUND_WAIT_MAX);
+            return true;
+        }
+        // A log that takes nothing just now leaves them where they were.
+        !heads.iter().all(|head| has_deaths(head))
     }
 
     /// Bytes that may still be written: what the disk has free, less what the guard keeps, plus
@@ -319,13 +344,18 @@ impl Engine {
     /// The log's; what was not durable is lost then.
     pub fn close(&self) -> Result<(), Error> {
         let heads: Vec<Arc<Head>> = self.heads.read().values().cloned().collect();
-        let result =
-            heads.iter().filter(|head| head.unlogged_bytes() > 0).try_for_each(|head| self.sync_head(head));
+        // One volume's failure is no reason to lose what the others have.
+        let unlogged = heads.iter().filter(|head| head.unlogged_bytes() > 0);
+        let result = unlogged.map(|head| self.sync_head(head)).fold(Ok(()), Result::and);
         self.closed.store(true, Ordering::Release);
         self.log_bell.ring();
         self.maintain_bell.ring();
         let _nothing_moves = self.maintaining.lock();
-        let _nothing_is_logged = self.committer.pause();
-        result.and(self.heap.close().map_err(Error::from))
+        result.and(self.between_rounds(|| self.heap.close()).map_err(Error::from))
+    }
+
+    /// Runs `act` while nothing is being logged.
+    pub(super) fn between_rounds<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.committer.between_rounds(&self.heap, &*self.clock, act)
     }
 }

@@ -102,7 +102,7 @@ impl Mounted {
                 engine.committer.wait_for_round(WAIT_MAX);
             } else if head.pending_bytes() >= engine.committer.pending_bytes_max() {
                 // A round that made no room: the log is full, not slow.
-                engine.ensure_log_room(0, operation.frees)?;
+                engine.ensure_log_room(0, false)?;
             }
         }
         engine.ensure_log_room(head_room_bytes(operation), operation.frees)

@@ -16,8 +16,8 @@ use crate::format::manifest::VolumeRecord;
 use crate::hot::{Cache, Meter};
 use crate::io::{Clock, Disk, Rng};
 
-/// Heap files kept back for what gives space back.
-const RESERVE_FILES: usize = 1;
+/// Heap files kept back for what gives space back: one for the log, one for compaction.
+const RESERVE_FILES: usize = 2;
 
 type Seqs = Box<[Seq; PAGES_PER_BLOCK as usize]>;
 

@@ -4,6 +4,9 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
+use std::ptr;
+
+use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::test_mount::TestMount;
 
@@ -75,7 +78,13 @@ fn a_write_changes_size_and_times_at_once() {
 fn a_write_by_another_user_clears_set_id_bits() {
     let mount = TestMount::new();
     let tool = mount.path("tool");
-    for script in ["echo x >> tool", "echo x > tool", "truncate -s 10 tool"] {
+    for script in [
+        "echo x >> tool",
+        "echo x > tool",
+        "truncate -s 10 tool",
+        "fallocate -l 10 tool",
+        "dd if=/dev/zero of=tool bs=4096 count=1 conv=notrunc oflag=direct status=none",
+    ] {
         fs::write(&tool, b"tool").expect("written");
         fs::set_permissions(&tool, PermissionsExt::from_mode(0o6777)).expect("ours");
         assert_eq!(fs::metadata(&tool).expect("there").mode() & 0o7777, 0o6777);
@@ -129,6 +138,27 @@ fn a_direct_write_is_seen_by_buffered_readers() {
 }
 
 #[test]
+fn a_file_opened_for_direct_io_can_be_mapped_and_both_see_each_other() {
+    #[repr(align(4096))]
+    struct Aligned([u8; 4096]);
+
+    let mount = TestMount::new();
+    fs::write(mount.path("file"), [1; 4096]).expect("written");
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).custom_flags(libc::O_DIRECT).open(mount.path("file"));
+    let file = file.expect("there");
+    let map = Mapping::new(&file, 4096);
+    assert_eq!(map.get(9), 1);
+    file.write_all_at(&Aligned([2; 4096]).0, 0).expect("written");
+    assert_eq!(map.get(9), 2);
+    map.set(9, 3);
+    map.sync();
+    let mut buf = Aligned([0; 4096]);
+    file.read_exact_at(&mut buf.0, 0).expect("whole");
+    assert_eq!((buf.0[8], buf.0[9]), (2, 3));
+}
+
+#[test]
 fn times_before_1970_are_kept() {
     let mount = TestMount::new();
     let file = File::create(mount.path("old")).expect("created");
@@ -156,4 +186,47 @@ fn a_running_program_is_not_truncated_by_an_open_that_fails() {
     running.wait().expect("ours");
     assert_eq!(refused, Err(Some(libc::ETXTBSY)));
     assert_eq!(kept, size);
+}
+
+/// A shared mapping of the beginning of a file.
+struct Mapping {
+    start: *mut u8,
+    bytes: usize,
+}
+
+#[expect(unsafe_code, reason = "mmap(2) is what is tested")]
+impl Mapping {
+    fn new(file: &File, bytes: usize) -> Self {
+        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+        // SAFETY: a new mapping at a place of the kernel's choice overlays nothing.
+        let start = unsafe { rustix::mm::mmap(ptr::null_mut(), bytes, protection, flags, file, 0) };
+        Mapping { start: start.expect("mappable").cast(), bytes }
+    }
+
+    fn get(&self, at: usize) -> u8 {
+        assert!(at < self.bytes);
+        // SAFETY: within the mapping, which lives as long as `self`. Volatile, since the kernel
+        // changes it as well.
+        unsafe { self.start.add(at).read_volatile() }
+    }
+
+    fn set(&self, at: usize, byte: u8) {
+        assert!(at < self.bytes);
+        // SAFETY: as for `get`, and the mapping is writable.
+        unsafe { self.start.add(at).write_volatile(byte) }
+    }
+
+    fn sync(&self) {
+        // SAFETY: exactly the mapping.
+        unsafe { rustix::mm::msync(self.start.cast(), self.bytes, rustix::mm::MsyncFlags::SYNC) }
+            .expect("synced");
+    }
+}
+
+#[expect(unsafe_code, reason = "mmap(2) is what is tested")]
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping, to which nothing refers any more.
+        unsafe { rustix::mm::munmap(self.start.cast(), self.bytes) }.expect("a mapping");
+    }
 }

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::mem_pages::MemPages;
 
 #[derive(Default)]
-pub struct TestPages {
+pub(crate) struct TestPages {
     pages: MemPages,
     stalled: Mutex<bool>,
     resumed: Condvar,
@@ -25,7 +25,7 @@ pub struct TestPages {
 }
 
 /// An empty filesystem in `pages`, owned by root.
-pub fn open_fs(pages: &Arc<TestPages>) -> Arc<Fs> {
+pub(crate) fn open_fs(pages: &Arc<TestPages>) -> Arc<Fs> {
     let owner = Caller { uid: 0, gid: 0, pid: 0 };
     let pages: Arc<dyn Pages> = Arc::clone(pages) as _;
     Arc::new(Fs::open(pages, Arc::new(SystemClock::new()), &SystemRng, owner).expect("an empty volume"))
@@ -33,43 +33,43 @@ pub fn open_fs(pages: &Arc<TestPages>) -> Arc<Fs> {
 
 impl TestPages {
     /// From now on there is no room, and changes wait until [`TestPages::resume`].
-    pub fn stall(&self) {
+    pub(crate) fn stall(&self) {
         self.no_room();
         *self.stalled.lock() = true;
     }
 
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.without_room.store(false, Ordering::SeqCst);
         *self.stalled.lock() = false;
         self.resumed.notify_all();
     }
 
     /// There is no room, but a change that comes all the same does not wait.
-    pub fn no_room(&self) {
+    pub(crate) fn no_room(&self) {
         self.without_room.store(true, Ordering::SeqCst);
     }
 
     /// The next `times` changes panic.
-    pub fn panic_on_apply(&self, times: u64) {
+    pub(crate) fn panic_on_apply(&self, times: u64) {
         self.panics.store(times, Ordering::SeqCst);
     }
 
     /// How many syncs were asked for.
-    pub fn syncs(&self) -> u64 {
+    pub(crate) fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::SeqCst)
     }
 
     /// Syncs do not end until [`TestPages::release_syncs`].
-    pub fn hold_syncs(&self) {
+    pub(crate) fn hold_syncs(&self) {
         *self.held.lock() = Some(Vec::new());
     }
 
-    pub fn release_syncs(&self) {
+    pub(crate) fn release_syncs(&self) {
         let held = self.held.lock().take();
         held.into_iter().flatten().for_each(|done| done(Ok(())));
     }
 
-    pub fn fail_syncs(&self) {
+    pub(crate) fn fail_syncs(&self) {
         self.sync_fails.store(true, Ordering::SeqCst);
     }
 }

@@ -15,20 +15,20 @@ use tempfile::TempDir;
 use crate::pages::{TestPages, open_fs};
 
 /// How long a test waits for what must come, before it fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A volume in memory, mounted.
-pub struct TestMount {
-    pub mount: Mount,
-    pub pages: Arc<TestPages>,
-    pub requests: Arc<Requests>,
-    pub ended: Receiver<End>,
+pub(crate) struct TestMount {
+    pub(crate) mount: Mount,
+    pub(crate) pages: Arc<TestPages>,
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) ended: Receiver<End>,
     _dir: TempDir,
 }
 
 /// The requests that came, by name, in their order.
 #[derive(Default)]
-pub struct Requests {
+pub(crate) struct Requests {
     names: Mutex<Vec<&'static str>>,
     came: Condvar,
 }
@@ -39,17 +39,17 @@ impl Requests {
         self.came.notify_all();
     }
 
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.names.lock().clear();
     }
 
     /// What came so far. When the kernel forgets an inode is its own affair.
-    pub fn seen(&self) -> Vec<&'static str> {
+    pub(crate) fn seen(&self) -> Vec<&'static str> {
         self.names.lock().iter().copied().filter(|name| *name != "FORGET").collect()
     }
 
     /// Waits for a request.
-    pub fn wait_for(&self, name: &'static str) {
+    pub(crate) fn wait_for(&self, name: &'static str) {
         let mut names = self.names.lock();
         while !names.contains(&name) {
             assert!(!self.came.wait_for(&mut names, PATIENCE).timed_out(), "{name} did not come: {names:?}");
@@ -57,7 +57,7 @@ impl Requests {
     }
 }
 
-pub fn spec(target: &Path, requests: &Arc<Requests>) -> MountSpec {
+pub(crate) fn spec(target: &Path, requests: &Arc<Requests>) -> MountSpec {
     let requests = Arc::clone(requests);
     MountSpec {
         source: "test".to_owned(),
@@ -69,18 +69,18 @@ pub fn spec(target: &Path, requests: &Arc<Requests>) -> MountSpec {
 }
 
 /// A directory that every user may pass.
-pub fn open_dir() -> TempDir {
+pub(crate) fn open_dir() -> TempDir {
     let dir = TempDir::new().expect("a directory");
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("ours");
     dir
 }
 
 impl TestMount {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| ())
     }
 
-    pub fn with(change: impl FnOnce(&mut MountSpec)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut MountSpec)) -> Self {
         let dir = open_dir();
         let pages = Arc::new(TestPages::default());
         let requests = Arc::new(Requests::default());
@@ -94,12 +94,12 @@ impl TestMount {
         TestMount { mount: mount.expect("root and /dev/fuse"), pages, requests, ended, _dir: dir }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.mount.target().join(name)
     }
 
     /// Runs a shell command as a user without rights; true when it succeeded.
-    pub fn run_as_nobody(&self, script: &str) -> bool {
+    pub(crate) fn run_as_nobody(&self, script: &str) -> bool {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", script]).current_dir(self.mount.target()).uid(65534).gid(65534);
         shell.status().expect("a shell").success()

@@ -5,6 +5,7 @@ mod mem_pages;
 
 mod acls;
 mod attributes;
+mod crash;
 mod damage;
 mod data;
 mod directories;

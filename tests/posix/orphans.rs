@@ -1,8 +1,10 @@
 //! Files that outlive their last name.
 
+use std::sync::Arc;
+
 use firnfs::fs::{Ino, Kind, RenameMode};
 
-use crate::support::{ROOT, assert_errno, assert_sound, contents, file, fresh, mount, node};
+use crate::support::{ROOT, assert_errno, assert_sound, contents, dir, file, fresh, mount, node};
 
 #[test]
 fn an_unlinked_file_lives_until_its_last_handle_is_released() {
@@ -117,4 +119,28 @@ fn an_unlink_works_on_a_file_with_another_name() {
     fs.unlink(&ROOT, Ino::ROOT, b"a").expect("unlinked");
     assert_eq!(fs.lookup(Ino::ROOT, b"b").expect("found").nlink, 1);
     assert_sound(&pages);
+}
+
+#[test]
+fn an_inode_made_while_the_last_of_its_page_goes_is_kept() {
+    let (pages, fs) = fresh();
+    let fs = Arc::new(fs);
+    let other = dir(&fs, Ino::ROOT, "other").ino;
+    let mut last = Ino(0);
+    // Five inodes into a page of the table, of which one is left.
+    for n in 0.. {
+        last = file(&fs, Ino::ROOT, &format!("f{n}")).ino;
+        if last.0 % 16 == 4 && last.0 > 16 {
+            (0..n).for_each(|n| fs.unlink(&ROOT, Ino::ROOT, format!("f{n}").as_bytes()).expect("unlinked"));
+            let maker = Arc::clone(&fs);
+            pages.before_next_apply(move || {
+                file(&maker, other, "made meanwhile");
+            });
+            fs.unlink(&ROOT, Ino::ROOT, format!("f{n}").as_bytes()).expect("unlinked");
+            break;
+        }
+    }
+    assert_sound(&pages);
+    let fs = mount(&pages);
+    assert_eq!(fs.lookup(other, b"made meanwhile").expect("found").ino, Ino(last.0 + 1));
 }

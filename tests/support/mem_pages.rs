@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use firnfs::base::limits::PAGE_BYTES;
 use firnfs::base::{PageNo, Space};
 use firnfs::volume::{Capacity, Edit, Error, Hint, Operation, Pages, Synced};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 const PAGE: u64 = PAGE_BYTES as u64;
 
@@ -21,7 +21,10 @@ pub(crate) struct MemPages {
     read_only: AtomicBool,
     failing: AtomicBool,
     applied: AtomicU64,
+    before_apply: Mutex<Option<Hook>>,
 }
+
+type Hook = Box<dyn FnOnce() + Send>;
 
 impl MemPages {
     pub(crate) fn new() -> Arc<Self> {
@@ -48,6 +51,11 @@ impl MemPages {
     /// From now on every operation fails as on a full disk, or no longer.
     pub(crate) fn fail(&self, failing: bool) {
         self.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// Calls `hook` when the next operation is complete but not applied yet.
+    pub(crate) fn before_next_apply(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.before_apply.lock() = Some(Box::new(hook));
     }
 
     /// Turns bits of one byte over, if there is such a page.
@@ -121,6 +129,10 @@ impl Pages for MemPages {
         }
         if self.failing.load(Ordering::Relaxed) {
             return Err(Error::NoSpace { detail: "the test says so".into() });
+        }
+        let hook = self.before_apply.lock().take();
+        if let Some(hook) = hook {
+            hook();
         }
         let spaces = &mut *self.spaces.write();
         for edit in &operation.edits {
