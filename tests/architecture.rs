@@ -1,6 +1,5 @@
 //! The shape of the source: which layer may call which, and the habits that a compiler does not check.
 
-#![expect(clippy::disallowed_methods, reason = "this test reads the source tree, not a data directory")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -289,7 +289,7 @@ impl Engine {
             return true;
         }
         // A log that takes nothing just now leaves them where they were.
-        !heads.iter().all(|head| has_deaths(head))
+        !heads.iter().all(has_deaths)
     }
 
     /// Bytes that may still be written: what the disk has free, less what the guard keeps, plus

@@ -11,7 +11,7 @@ fn fill_up(pages: &dyn Pages, engine: &Engine, from: u64) -> u64 {
         }
         space += 1;
         assert!(space < 100_000, "the budget holds");
-        if space % 4 == 0 {
+        if space.is_multiple_of(4) {
             engine.log_step(Duration::ZERO);
             engine.maintain_step(Duration::ZERO);
         }

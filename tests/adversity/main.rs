@@ -9,8 +9,12 @@ use firnfs::base::{Name, PageNo, Space};
 use firnfs::io::sim::{Call, Fault, SimClock, SimDisk, SimRng};
 use firnfs::volume::{Config, CreateOptions, Engine, Error, Hint, Mounted, Operation, Pages, Source};
 
+#[path = "../harness/mod.rs"]
+mod harness;
+
 mod damage;
 mod full;
+mod lives;
 mod recovery;
 
 const FILE_BYTES: u64 = 256 << 10;

@@ -1,7 +1,6 @@
 //! Many threads on one engine: writers, syncs, commands, maintenance and checks at once, with a budget
 //! so small that eviction, rolling, recycling and compaction never stop. Bounded by work, not by time.
 
-#![expect(clippy::disallowed_methods, reason = "threads are what is tested here")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,9 +10,8 @@ use std::time::Duration;
 
 use firnfs::base::limits::PAGE_BYTES;
 use firnfs::base::{Name, PageNo, Space};
-use firnfs::io::Rng;
 use firnfs::io::sim::{SimClock, SimDisk, SimRng};
-use firnfs::volume::{Config, CreateOptions, Engine, Hint, Mounted, Operation, Pages, Source, Synced};
+use firnfs::volume::{Config, CreateOptions, Engine, Error, Hint, Mounted, Operation, Pages, Source, Synced};
 
 const WRITERS: u64 = 3;
 const ROUNDS: u64 = 6_000;
@@ -211,4 +209,73 @@ fn everything_at_once_keeps_operations_whole_and_synced_ones_safe() {
         });
     });
     assert_eq!(verify_instant(&*mounted), vec![ROUNDS; 3]);
+}
+
+/// A writer on a disk that is nearly always full: when it is, it removes what it has.
+fn write_and_empty(mounted: &Mounted, writer: u64, refusals: &AtomicU64) {
+    let rng = SimRng::new(writer);
+    let space = Space(writer);
+    let mut content = vec![0; 64];
+    for number in 1..=ROUNDS {
+        let page = rng.below(64);
+        let byte = u8::try_from(1 + number % 255).expect("a byte");
+        let mut operation = Operation::new();
+        operation.write(space, page * PAGE_BYTES as u64, vec![byte; PAGE_BYTES * 2]);
+        match mounted.apply(&operation) {
+            Ok(()) => {
+                content.resize(66, 0);
+                content[usize::try_from(page).expect("small")..][..2].fill(byte);
+            }
+            Err(Error::NoSpace { .. }) => {
+                refusals.fetch_add(1, Ordering::Relaxed);
+                let from = rng.below(32);
+                let mut operation = Operation::new();
+                operation.remove(space, PageNo(from), PageNo(u64::MAX)).frees = true;
+                mounted.apply(&operation).expect("a full disk can be emptied");
+                content[usize::try_from(from).expect("small")..].fill(0);
+                sync(mounted);
+            }
+            Err(error) => panic!("{error}"),
+        }
+        let page = rng.index(content.len());
+        let found = word(mounted, space, page as u64);
+        assert_eq!(found, u64::from_le_bytes([content[page]; 8]), "page {page} of writer {writer}");
+    }
+}
+
+#[test]
+fn writers_on_a_full_disk_are_refused_and_never_stuck() {
+    let disk = SimDisk::new(2);
+    let rng = Arc::new(SimRng::new(7));
+    // Less than what the writers want, together with what compaction needs.
+    let config = Config { disk_bytes: Some(7 * (256 << 10)), heap_file_bytes: 256 << 10, ..config() };
+    let engine = Engine::open(Arc::new(disk), Arc::new(SimClock::new()), rng, config).expect("it opens");
+    let volume = name("v");
+    engine.create(&volume, &CreateOptions::default()).expect("it is created");
+    let mounted = engine.mount(&head(&volume), false).expect("it is mounted");
+    let ended = AtomicBool::new(false);
+    let refusals = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Acquire) {
+                engine.maintain_step(Duration::from_millis(1));
+            }
+        });
+        scope.spawn(|| {
+            while !ended.load(Ordering::Acquire) {
+                engine.log_step(Duration::from_millis(1));
+            }
+        });
+        let _ends = Ends(&ended);
+        thread::scope(|writers| {
+            for writer in 0..4 {
+                let (mounted, refusals) = (&mounted, &refusals);
+                writers.spawn(move || write_and_empty(mounted, writer, refusals));
+            }
+        });
+    });
+    sync(&*mounted);
+    let report = engine.check(&mut |_, _| {}).expect("a check runs");
+    assert_eq!(report.damage, Vec::<String>::new());
+    assert!(refusals.load(Ordering::Relaxed) > 0, "the disk was never full");
 }
