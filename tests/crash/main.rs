@@ -14,3 +14,4 @@ mod reclaim;
 mod rig;
 mod space;
 mod tail;
+mod threads;
