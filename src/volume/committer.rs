@@ -70,25 +70,31 @@ impl Committer {
 
     /// Leads rounds as long as someone waits and nobody else leads.
     pub(super) fn drive(&self, heap: &Heap, clock: &dyn Clock) {
-        if !self.waiters.lock().is_empty() {
-            self.lead(heap, clock, &[]);
-        }
+        while self.has_waiters() && self.lead(heap, clock, &[]) {}
     }
 
-    /// Leads a round for all who wait and for `heads`, and more as long as someone waits. `false` when
-    /// another leads: it looks again after its round, and finds those who came meanwhile.
-    pub(super) fn lead(&self, heap: &Heap, clock: &dyn Clock, mut heads: &[Arc<Head>]) -> bool {
-        loop {
-            let Some(leading) = self.leading.try_lock() else { return false };
-            self.round(heap, clock, heads);
-            drop(leading);
-            *self.rounds.lock() += 1;
-            self.round_ended.notify_all();
-            if self.waiters.lock().is_empty() {
-                return true;
-            }
-            heads = &[];
-        }
+    /// Whether someone waits for a round.
+    pub(super) fn has_waiters(&self) -> bool {
+        !self.waiters.lock().is_empty()
+    }
+
+    /// Makes `heads` part of the next round, whoever leads it.
+    pub(super) fn request(&self, heads: &[Arc<Head>]) {
+        let nobody_asks = || Box::new(|_| ());
+        self.waiters
+            .lock()
+            .extend(heads.iter().map(|head| Waiter { head: head.clone(), done: nobody_asks() }));
+    }
+
+    /// Leads a round for all who wait and for `heads`. `false` when another leads. Whoever leads looks
+    /// for waiters again after the round, since those who came meanwhile rely on it.
+    pub(super) fn lead(&self, heap: &Heap, clock: &dyn Clock, heads: &[Arc<Head>]) -> bool {
+        let Some(leading) = self.leading.try_lock() else { return false };
+        self.round(heap, clock, heads);
+        drop(leading);
+        *self.rounds.lock() += 1;
+        self.round_ended.notify_all();
+        true
     }
 
     /// Waits for the round that is going on, at most `limit`.
@@ -99,14 +105,11 @@ impl Committer {
         }
     }
 
-    /// Runs `act` between two rounds. Whoever asks for a sync meanwhile finds no leader to join: their
-    /// round follows at once.
-    pub(super) fn between_rounds<T>(&self, heap: &Heap, clock: &dyn Clock, act: impl FnOnce() -> T) -> T {
-        let leading = self.leading.lock();
-        let value = act();
-        drop(leading);
-        self.drive(heap, clock);
-        value
+    /// Runs `act` between two rounds. Whoever asks for a sync meanwhile finds no leader to join: the
+    /// caller looks for waiters afterwards.
+    pub(super) fn between_rounds<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _leading = self.leading.lock();
+        act()
     }
 
     /// Tells all who wait that their sync's outcome is unknown.

@@ -145,9 +145,11 @@ impl Engine {
                 age >= self.config.flush_interval || self.is_half_full(head)
             })
             .collect();
-        if due.is_empty() || self.is_closed() {
+        if !self.committer.has_waiters() && (due.is_empty() || self.is_closed()) {
             self.log_bell.wait(next_due);
-        } else if !self.committer.lead(&self.heap, &*self.clock, &due) {
+        } else if !self.lead(&due) {
+            // Whoever leads may go on and on, for others: these are to be in its next round.
+            self.committer.request(&due);
             self.committer.wait_for_round(wait);
         } else if due.iter().any(|head| head.failed.read().is_some() || self.is_half_full(head)) {
             // The log takes nothing just now: not to be tried again in a busy loop.
@@ -284,7 +286,7 @@ impl Engine {
         if heads.is_empty() {
             return false;
         }
-        if !self.committer.lead(&self.heap, &*self.clock, &heads) {
+        if !self.lead(&heads) {
             self.committer.wait_for_round(ROUND_WAIT_MAX);
             return true;
         }
@@ -351,11 +353,28 @@ impl Engine {
         self.log_bell.ring();
         self.maintain_bell.ring();
         let _nothing_moves = self.maintaining.lock();
-        result.and(self.between_rounds(|| self.heap.close()).map_err(Error::from))
+        let closed = self.between_rounds(|| self.heap.close());
+        // The thread that logs may have gone: nobody is left without an answer.
+        self.committer.drive(&self.heap, &*self.clock);
+        result.and(closed.map_err(Error::from))
     }
 
     /// Runs `act` while nothing is being logged.
     pub(super) fn between_rounds<T>(&self, act: impl FnOnce() -> T) -> T {
-        self.committer.between_rounds(&self.heap, &*self.clock, act)
+        let value = self.committer.between_rounds(act);
+        if self.committer.has_waiters() {
+            self.lead(&[]);
+        }
+        value
+    }
+
+    /// Leads one round, for `heads` and all who wait; `false` when another leads. Those who came
+    /// meanwhile are left to the thread that logs: a command or a writer is not held for others.
+    pub(super) fn lead(&self, heads: &[Arc<Head>]) -> bool {
+        let led = self.committer.lead(&self.heap, &*self.clock, heads);
+        if led && self.committer.has_waiters() {
+            self.log_bell.ring();
+        }
+        led
     }
 }

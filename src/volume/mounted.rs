@@ -98,7 +98,7 @@ impl Mounted {
             if head.pending_bytes() < engine.committer.pending_bytes_max() {
                 break;
             }
-            if !engine.committer.lead(&engine.heap, &*engine.clock, std::slice::from_ref(head)) {
+            if !engine.lead(std::slice::from_ref(head)) {
                 engine.committer.wait_for_round(WAIT_MAX);
             } else if head.pending_bytes() >= engine.committer.pending_bytes_max() {
                 // A round that made no room: the log is full, not slow.
