@@ -7,7 +7,10 @@
 mod harness;
 
 mod anywhere;
+mod commit;
 mod faults;
 mod manifest;
+mod reclaim;
 mod rig;
 mod space;
+mod tail;
