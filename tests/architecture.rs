@@ -1,6 +1,5 @@
 //! The shape of the source: which layer may call which, and the habits that a compiler does not check.
 
-
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

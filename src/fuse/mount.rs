@@ -1,6 +1,7 @@
 //! One mount: made, served, waited for, ended.
 
 use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{io, thread};
@@ -181,20 +182,29 @@ fn serve(
         Mount { source: spec.source.clone(), target: target.to_owned(), device, state: Arc::clone(&state) };
     let covered = target.to_owned();
     thread::Builder::new().name("firn-fuse".to_owned()).spawn(move || {
-        let result = session.run();
-        let end = how_it_ended(result, state.progress.lock().aborted);
-        if matches!(end, End::Failed(_)) {
-            // One thread failed: the others must not go on.
-            system::abort(&covered, device, false).unwrap_or_else(|error| tracing::warn!(%error, "abort"));
-        }
+        let end = run(session, &state, &covered, device);
         dispatcher.finish();
         // Whoever hears of the end may be the last to hold the filesystem.
         drop(dispatcher);
-        on_end(end.clone());
+        if catch_unwind(AssertUnwindSafe(|| on_end(end.clone()))).is_err() {
+            tracing::error!(target = %covered.display(), "what follows the end of a mount panicked");
+        }
         state.progress.lock().end = Some(end);
         state.ended.notify_all();
     })?;
     Ok(mount)
+}
+
+/// Serves until the end, which a panic is too.
+fn run(session: Session<Kernel>, state: &State, target: &Path, device: (u32, u32)) -> End {
+    let result = catch_unwind(AssertUnwindSafe(|| session.run()))
+        .unwrap_or_else(|_| Err(io::Error::other("the session panicked")));
+    let end = how_it_ended(result, state.progress.lock().aborted);
+    if matches!(end, End::Failed(_)) {
+        // One thread failed: the others must not go on.
+        cut(target, device).unwrap_or_else(|error| tracing::warn!(%error, "a failed mount goes on"));
+    }
+    end
 }
 
 fn threads() -> usize {
@@ -208,6 +218,17 @@ fn how_it_ended(result: io::Result<()>, aborted: bool) -> End {
         Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => End::Aborted,
         Err(error) => End::Failed(error.to_string()),
     }
+}
+
+/// Cuts the connection of the mount with this device number, which was mounted at `target`.
+fn cut(target: &Path, device: (u32, u32)) -> io::Result<()> {
+    let mounts = mountinfo::read()?;
+    let on_top = mountinfo::top_at(&mounts, target).is_some_and(|top| is_ours(device, top));
+    system::abort(target, device, on_top)
+}
+
+fn is_ours(device: (u32, u32), mount: &mountinfo::MountEntry) -> bool {
+    mount.device == device && mount.is_firn()
 }
 
 impl Mount {
@@ -236,10 +257,10 @@ impl Mount {
         let mounts = mountinfo::read().map_err(|error| failed(error.to_string()))?;
         match mountinfo::top_at(&mounts, &self.target) {
             // Once ours has ended, its number may belong to another mount, but not to another dead one.
-            Some(top) if self.is_ours(top) && (ended.is_none() || system::is_dead(&self.target)) => {
+            Some(top) if is_ours(self.device, top) && (ended.is_none() || system::is_dead(&self.target)) => {
                 system::unmount(&self.target, lazy)
             }
-            Some(top) if ended.is_none() && mounts.iter().any(|mount| self.is_ours(mount)) => {
+            Some(top) if ended.is_none() && mounts.iter().any(|mount| is_ours(self.device, mount)) => {
                 Err(failed(format!("{} is mounted over it; unmount that first", holder(top))))
             }
             _ => Ok(()),
@@ -258,20 +279,10 @@ impl Mount {
         }
         progress.aborted = true;
         drop(progress);
-        let result = self.is_on_top().and_then(|on_top| system::abort(&self.target, self.device, on_top));
-        result.map_err(|source| {
+        cut(&self.target, self.device).map_err(|source| {
             self.state.progress.lock().aborted = false;
             Error::Abort { target: self.target.clone(), source }
         })
-    }
-
-    fn is_on_top(&self) -> io::Result<bool> {
-        let mounts = mountinfo::read()?;
-        Ok(mountinfo::top_at(&mounts, &self.target).is_some_and(|top| self.is_ours(top)))
-    }
-
-    fn is_ours(&self, mount: &mountinfo::MountEntry) -> bool {
-        mount.device == self.device && mount.is_firn()
     }
 
     /// Waits until the mount has ended, after `on_end`.

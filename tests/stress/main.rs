@@ -1,7 +1,6 @@
 //! Many threads on one engine: writers, syncs, commands, maintenance and checks at once, with a budget
 //! so small that eviction, rolling, recycling and compaction never stop. Bounded by work, not by time.
 
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
