@@ -34,7 +34,7 @@ pub struct HeapStats {
     pub files: u64,
     /// Bytes that heap files take on the disk, spare ones included.
     pub bytes: u64,
-    /// Bytes of pages that something refers to.
+    /// Bytes of pages and records that are still needed.
     pub live_bytes: u64,
     /// Groups that were written and synced.
     pub syncs: u64,
@@ -450,14 +450,14 @@ impl Heap {
         }
     }
 
-    /// The sealed file with the fewest live entries for its size, if it has any garbage worth the move.
+    /// The sealed file that is the lightest to empty, and the slots that its live entries would take.
     pub fn emptiest(&self) -> Option<(Arc<HeapFile>, u64)> {
         let files = self.files.read();
         let file = files
             .values()
             .filter(|file| file.is_sealed() && file.live() > 0 && !file.is_stuck())
-            .min_by_key(|file| (file.live(), file.number))?;
-        Some((file.clone(), u64::try_from(file.live()).unwrap_or(0)))
+            .min_by_key(|file| (file.weight(), file.number))?;
+        Some((file.clone(), file.weight()))
     }
 
     /// Every batch of a sealed file.
@@ -484,11 +484,11 @@ impl Heap {
     pub fn stats(&self) -> HeapStats {
         let spares = self.ready.lock().spares.len() as u64;
         let files = self.files.read();
-        let live: i64 = files.values().map(|file| file.live()).sum();
+        let live: u64 = files.values().map(|file| file.weight()).sum();
         HeapStats {
             files: files.len() as u64 + spares,
             bytes: (files.len() as u64 + spares) * self.config.file_bytes,
-            live_bytes: u64::try_from(live).unwrap_or(0) * PAGE_BYTES as u64,
+            live_bytes: live * PAGE_BYTES as u64,
             syncs: self.syncs.load(Ordering::Relaxed),
             appended_bytes: self.appended_bytes.load(Ordering::Relaxed),
             ram_bytes: files.values().map(|file| file.ram_bytes() as u64).sum(),
@@ -510,13 +510,18 @@ impl Heap {
         self.config.file_bytes
     }
 
-    /// Seals the active files, so that the next start reads footers.
+    /// Seals the active files, so that the next start reads footers, and writes down where they end, so
+    /// that it takes damage for damage and not for a torn tail.
     ///
     /// # Errors
     /// The disk's; the next start scans headers then.
     pub fn close(&self) -> Result<(), Error> {
         self.log.lock().close()?;
-        self.moves.lock().close()
+        self.moves.lock().close()?;
+        self.manifest.commit(|manifest| {
+            self.note_ends(manifest);
+            Ok(())
+        })
     }
 }
 

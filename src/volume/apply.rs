@@ -186,9 +186,11 @@ impl Applier<'_> {
             }
             Step::Remove { space, from, to } => {
                 let range = Range { layer: layer.id, space, from, to, seq: self.next_seq() };
-                // What is only in RAM just goes, and no record says that it was ever there.
+                // What is only in RAM just goes, and no record says that it was ever there. A range that
+                // is not durable yet may be superseded by one with a record only.
                 let hides_nothing = !head.is_being_cut()
                     && !layer.has_slots(space, from, to)
+                    && !layer.has_ranges(space)
                     && !hides(space, from, to, beneath);
                 effects.deaths.extend(layer.remove(&range, hides_nothing));
                 if !hides_nothing {
