@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 
 use firnfs::base::limits::PAGE_BYTES;
 use firnfs::base::{Name, PageNo, Space};
-use firnfs::io::Rng;
 use firnfs::io::sim::{Call, SimClock, SimDisk, SimRng};
 use firnfs::volume::{Config, CreateOptions, Engine, Error, Hint, Mounted, Operation, Pages, Source, Synced};
 
