@@ -10,7 +10,7 @@ use super::Error;
 use super::spaces::Spaces;
 use crate::base::limits::PAGE_BYTES;
 use crate::base::{FileNo, SlotNo};
-use crate::format::batch::{Entry, Range};
+use crate::format::batch::{Entry, RECORDS_MAX, Range};
 use crate::format::manifest::{FileEnd, StreamKind};
 use crate::io::DiskFile;
 
@@ -106,6 +106,13 @@ impl HeapFile {
     /// Ranges that are live and loose.
     pub fn loose(&self) -> i64 {
         self.loose.load(Ordering::Relaxed)
+    }
+
+    /// How many slots its live entries would take if they were moved, their headers aside. A batch of
+    /// loose ranges is a header alone, however few pages the file's own batches of them saved.
+    pub fn weight(&self) -> u64 {
+        let (live, loose) = (self.live().max(0).unsigned_abs(), self.loose().max(0).unsigned_abs());
+        live.saturating_sub(loose) + loose.div_ceil(RECORDS_MAX as u64)
     }
 
     /// Counts out the loose ranges: those that are needed have been moved.

@@ -23,6 +23,8 @@ const PENDING_BYTES_MIN: u64 = 8 << 20;
 const PENDING_BYTES_MAX: u64 = 32 << 20;
 /// Rounds of fewer bytes say nothing about bandwidth.
 const MEASURED_BYTES_MIN: u64 = 1 << 20;
+/// Below this, what a sync costs is mostly the sync.
+const SMALL_GROUP_BYTES: u64 = 512 << 10;
 
 struct Waiter {
     head: Arc<Head>,
@@ -39,6 +41,8 @@ pub(super) struct Committer {
     round_ended: Condvar,
     /// Measured, in bytes a second.
     bandwidth: AtomicU64,
+    /// Of late, the size of a group, in bytes.
+    group_bytes: AtomicU64,
     pending_max: u64,
 }
 
@@ -51,6 +55,7 @@ impl Committer {
             rounds: Mutex::default(),
             round_ended: Condvar::new(),
             bandwidth: AtomicU64::new(400 << 20),
+            group_bytes: AtomicU64::new(0),
             pending_max: (memory_bytes / 16).clamp(1 << 20, PENDING_BYTES_MAX),
         }
     }
@@ -142,7 +147,16 @@ impl Committer {
         }
     }
 
+    /// Whether groups are so small that it pays to give them files whose blocks were written before.
+    pub(super) fn syncs_are_small(&self) -> bool {
+        self.group_bytes.load(Ordering::Relaxed) < SMALL_GROUP_BYTES
+    }
+
     fn measure(&self, bytes: u64, took: Duration) {
+        if bytes > 0 {
+            let before = self.group_bytes.load(Ordering::Relaxed);
+            self.group_bytes.store(before / 8 * 7 + bytes / 8, Ordering::Relaxed);
+        }
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         if bytes >= MEASURED_BYTES_MIN {
             let now = bytes.saturating_mul(1_000_000) / micros;

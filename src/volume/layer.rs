@@ -345,6 +345,11 @@ impl Layer {
         loose
     }
 
+    /// Whether it keeps a range of the space in mind: one that hides something, or is not durable yet.
+    pub(super) fn has_ranges(&self, space: Space) -> bool {
+        self.removed.read().contains_key(&space)
+    }
+
     /// Whether a page of the range is in a slot here.
     pub(super) fn has_slots(&self, space: Space, from: PageNo, to: PageNo) -> bool {
         let table = self.shard(space).read();

@@ -1,7 +1,6 @@
 //! A volume or snapshot as a mount sees it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::apply::Applier;
@@ -132,9 +131,8 @@ impl Pages for Mounted {
         self.admit(head, operation)?;
         let engine = &self.engine;
         let applier = Applier { heap: &engine.heap, cache: &engine.cache, seq: &engine.seq };
-        let before = head.unlogged.load(Ordering::Relaxed);
         applier.apply(head, operation, engine.clock.monotonic())?;
-        engine.ring_log_if_due(head, before);
+        engine.ring_log_if_due(head);
         Ok(())
     }
 

@@ -7,7 +7,11 @@
 mod harness;
 
 mod anywhere;
+mod commit;
 mod faults;
 mod manifest;
+mod reclaim;
 mod rig;
 mod space;
+mod tail;
+mod threads;

@@ -99,6 +99,16 @@ impl Rig {
         result.expect("a sync alone ends before it returns")
     }
 
+    /// Makes everything durable, while other threads sync as well.
+    pub(crate) fn sync_until_told(&self) {
+        self.engine.sync(&name("v")).expect("a healthy disk syncs");
+    }
+
+    /// Time since the rig began.
+    pub(crate) fn clock_monotonic(&self) -> Duration {
+        firnfs::io::Clock::monotonic(&*self.clock)
+    }
+
     /// The first byte of a page, the others being the same.
     pub(crate) fn get(&self, page: u64) -> Result<u8, Error> {
         first_byte(&*self.volume, page)
