@@ -17,14 +17,6 @@ impl PageBuf {
     pub fn zeroed() -> Box<Self> {
         Box::new(PageBuf([0; PAGE_BYTES]))
     }
-
-    /// A copy of one page's bytes, on the heap.
-    ///
-    /// # Panics
-    /// When `bytes` is not one page long.
-    pub fn copied(bytes: &[u8]) -> Box<Self> {
-        Box::new(PageBuf(bytes.try_into().expect("one page")))
-    }
 }
 
 impl Deref for PageBuf {

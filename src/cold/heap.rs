@@ -1,7 +1,7 @@
 //! The heap files of a data directory: preparing, appending, reading, reclaiming.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -12,7 +12,7 @@ use super::scan;
 use super::stream::Stream;
 use super::{Error, Group, HeapFile, ManifestStore, Receipt, space_guard};
 use crate::base::limits::PAGE_BYTES;
-use crate::base::{FileNo, Seq, SlotNo};
+use crate::base::{FileNo, PageBuf, Seq, SlotNo};
 use crate::format::batch::{Header, Range};
 use crate::format::manifest::{FileEnd, FileRecord, Manifest, StreamKind};
 use crate::io::{Disk, DiskFile, Rng};
@@ -52,7 +52,16 @@ struct Ready {
     moves: VecDeque<Arc<HeapFile>>,
     /// Preallocated, under a name that the manifest does not know. The first `reserve_files` of them
     /// are the reserve.
-    spares: Vec<(FileNo, Arc<dyn DiskFile>)>,
+    spares: Vec<Spare>,
+}
+
+/// A file that may become a heap file.
+struct Spare {
+    number: FileNo,
+    file: Arc<dyn DiskFile>,
+    /// All its blocks have been written once, so that a sync of what is written into it later needs no
+    /// metadata of the filesystem beneath.
+    written: bool,
 }
 
 /// The heap files of a data directory.
@@ -259,18 +268,19 @@ impl Heap {
         // A manifest in doubt may name a spare, which must keep its name then.
         self.manifest.settle()?;
         let number = FileNo(self.next_file.fetch_add(1, Ordering::Relaxed));
-        let disk_file = match self.take_spare(kept) {
-            Some((old, file)) => {
-                if let Err(error) = self.disk.rename(&HeapFile::name(old), &HeapFile::name(number)) {
-                    self.ready.lock().spares.push((old, file));
+        let spare = match self.take_spare(kept) {
+            Some(spare) => {
+                let (old, new) = (HeapFile::name(spare.number), HeapFile::name(number));
+                if let Err(error) = self.disk.rename(&old, &new) {
+                    self.ready.lock().spares.push(spare);
                     return Err(Error::io("cannot rename a spare heap file", error));
                 }
-                file
+                Spare { number, ..spare }
             }
-            None => self.make_file(number, kept)?,
+            None => Spare { number, file: self.make_file(number, kept)?, written: false },
         };
         if let Err(error) = self.disk.sync_dir() {
-            self.ready.lock().spares.push((number, disk_file));
+            self.ready.lock().spares.push(spare);
             return Err(Error::io("cannot sync the data directory", error));
         }
         let nonce = self.rng.next_u64();
@@ -281,10 +291,10 @@ impl Heap {
             Ok::<(), Error>(())
         });
         if let Err(error) = result {
-            self.ready.lock().spares.push((number, disk_file));
+            self.ready.lock().spares.push(spare);
             return Err(error);
         }
-        let file = Arc::new(HeapFile::new(number, nonce, kind, disk_file, self.file_slots()));
+        let file = Arc::new(HeapFile::new(number, nonce, kind, spare.file, self.file_slots()));
         self.files.write().insert(number, file.clone());
         let mut ready = self.ready.lock();
         match kind {
@@ -294,9 +304,14 @@ impl Heap {
         Ok(())
     }
 
-    fn take_spare(&self, kept: usize) -> Option<(FileNo, Arc<dyn DiskFile>)> {
+    /// A spare, written if there is one, as long as `kept` are left.
+    fn take_spare(&self, kept: usize) -> Option<Spare> {
         let mut ready = self.ready.lock();
-        (ready.spares.len() > kept).then(|| ready.spares.pop()).flatten()
+        if ready.spares.len() <= kept {
+            return None;
+        }
+        let best = ready.spares.iter().position(|spare| spare.written).unwrap_or(0);
+        Some(ready.spares.swap_remove(best))
     }
 
     /// Makes a file of fresh blocks, if there is room for it and for as many spares as are still missing
@@ -333,18 +348,37 @@ impl Heap {
         Ok(file)
     }
 
-    /// Keeps the reserve filled. Returns whether it did anything.
+    /// Keeps the reserve filled, and `ahead` spares beyond it. Returns whether it did anything.
     ///
     /// # Errors
     /// No space for it, or the disk's error.
-    pub fn fill_reserve(&self) -> Result<bool, Error> {
+    pub fn fill_spares(&self, ahead: usize) -> Result<bool, Error> {
         let _one_at_a_time = self.preparing.lock();
-        if self.ready.lock().spares.len() >= self.config.reserve_files {
+        if self.ready.lock().spares.len() >= self.config.reserve_files + ahead {
             return Ok(false);
         }
         let number = FileNo(self.next_file.fetch_add(1, Ordering::Relaxed));
         let file = self.make_file(number, 0)?;
-        self.ready.lock().spares.push((number, file));
+        self.ready.lock().spares.push(Spare { number, file, written: false });
+        Ok(true)
+    }
+
+    /// Writes zeros over one spare that was never written. Returns whether there was one.
+    ///
+    /// # Errors
+    /// The disk's; the spare is as good as before then.
+    pub fn write_spare(&self) -> Result<bool, Error> {
+        let spare = {
+            let mut ready = self.ready.lock();
+            let fresh = ready.spares.iter().position(|spare| !spare.written);
+            fresh.map(|at| ready.spares.swap_remove(at))
+        };
+        let Some(mut spare) = spare else { return Ok(false) };
+        let result = write_zeros(&*spare.file, self.config.file_bytes);
+        spare.written = result.is_ok();
+        let number = spare.number;
+        self.ready.lock().spares.push(spare);
+        result.map_err(|error| Error::io(format!("cannot write spare heap file {number}"), error))?;
         Ok(true)
     }
 
@@ -438,7 +472,7 @@ impl Heap {
             && healthy
             && let Some(file) = Arc::into_inner(file)
         {
-            ready.spares.push((number, file.disk));
+            ready.spares.push(Spare { number, file: file.disk, written: true });
             return;
         }
         drop(ready);
@@ -523,6 +557,16 @@ impl Heap {
             Ok(())
         })
     }
+}
+
+fn write_zeros(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
+    let zeros = PageBuf::zeroed();
+    let parts = vec![IoSlice::new(&zeros[..]); 256];
+    for offset in (0..bytes).step_by(parts.len() * PAGE_BYTES) {
+        let left = usize::try_from((bytes - offset) / PAGE_BYTES as u64).unwrap_or(usize::MAX);
+        file.write_all_at(&parts[..left.min(parts.len())], offset)?;
+    }
+    file.sync_data()
 }
 
 fn list(disk: &dyn Disk) -> Result<Vec<FileNo>, Error> {

@@ -5,43 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::Page;
+use crate::base::Seq;
 use crate::base::limits::PAGE_BYTES;
-use crate::base::{PageBuf, Seq};
-
-/// The bytes of a page. Shared with whoever reads or logs them just now: a writer copies then.
-#[derive(Clone)]
-#[expect(
-    clippy::redundant_allocation,
-    reason = "a page behind the counts of its Arc would take two, for its alignment"
-)]
-pub struct Page(Arc<Box<PageBuf>>);
-
-impl Page {
-    /// A page with these bytes.
-    ///
-    /// # Panics
-    /// When `bytes` is not one page long.
-    pub fn new(bytes: &[u8]) -> Self {
-        Page(Arc::new(PageBuf::copied(bytes)))
-    }
-
-    /// The bytes, to be changed; copied first when someone else holds them.
-    pub fn make_mut(&mut self) -> &mut [u8; PAGE_BYTES] {
-        let page: &mut Box<PageBuf> = Arc::make_mut(&mut self.0);
-        page
-    }
-}
-
-impl AsRef<[u8]> for Page {
-    fn as_ref(&self) -> &[u8] {
-        &self.0[..]
-    }
-}
-
-/// A page of zeros.
-pub fn zero_page() -> Page {
-    Page(Arc::new(PageBuf::zeroed()))
-}
 
 /// Bytes of RAM, counted as they come and go.
 #[derive(Default, Debug)]

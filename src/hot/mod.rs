@@ -9,6 +9,8 @@
 
 mod cache;
 mod frame;
+mod page;
 
 pub use cache::{Cache, Owner};
-pub use frame::{Frame, FrameState, Meter, Page, zero_page};
+pub use frame::{Frame, FrameState, Meter};
+pub use page::{Page, shrink_pool};

@@ -229,7 +229,7 @@ impl Engine {
                 let _ = done.send(result);
             }),
         );
-        self.committer.drive(&self.heap, &*self.clock);
+        self.lead(&[]);
         outcome.recv_timeout(SYNC_WAIT_MAX).unwrap_or_else(|_| {
             Err(Error::LogFailed { detail: "a sync did not end in time; its outcome is unknown".into() })
         })

@@ -13,7 +13,7 @@ use crate::base::limits::PAGE_BYTES;
 use crate::base::{LayerId, PageNo, Seq, Space};
 use crate::cold::{Heap, SlotAddr};
 use crate::format::batch::Range;
-use crate::hot::{Cache, Frame, Page, zero_page};
+use crate::hot::{Cache, Frame, Page};
 
 /// A change to one page, or to a range of them.
 enum Step<'o> {
@@ -178,7 +178,7 @@ impl Applier<'_> {
             }
             Step::Patch { space, page, patch, .. } => {
                 // Pinned, so it is there, unless a removal in this very operation took it out.
-                let frame = layer.frame_for_change(space, page, zero_page);
+                let frame = layer.frame_for_change(space, page, Page::zeroed);
                 self.touch(layer, space, page, &frame, effects, |old| patch.apply(old.make_mut()));
                 if frame.keep() {
                     effects.kept.push((space, page, frame));

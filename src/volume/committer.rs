@@ -23,6 +23,8 @@ const PENDING_BYTES_MIN: u64 = 8 << 20;
 const PENDING_BYTES_MAX: u64 = 32 << 20;
 /// Rounds of fewer bytes say nothing about bandwidth.
 const MEASURED_BYTES_MIN: u64 = 1 << 20;
+/// Below this, what a sync costs is mostly the sync.
+const SMALL_GROUP_BYTES: u64 = 512 << 10;
 
 struct Waiter {
     head: Arc<Head>,
@@ -39,6 +41,8 @@ pub(super) struct Committer {
     round_ended: Condvar,
     /// Measured, in bytes a second.
     bandwidth: AtomicU64,
+    /// Of late, the size of a group, in bytes.
+    group_bytes: AtomicU64,
     pending_max: u64,
 }
 
@@ -51,6 +55,7 @@ impl Committer {
             rounds: Mutex::default(),
             round_ended: Condvar::new(),
             bandwidth: AtomicU64::new(400 << 20),
+            group_bytes: AtomicU64::new(0),
             pending_max: (memory_bytes / 16).clamp(1 << 20, PENDING_BYTES_MAX),
         }
     }
@@ -70,25 +75,31 @@ impl Committer {
 
     /// Leads rounds as long as someone waits and nobody else leads.
     pub(super) fn drive(&self, heap: &Heap, clock: &dyn Clock) {
-        if !self.waiters.lock().is_empty() {
-            self.lead(heap, clock, &[]);
-        }
+        while self.has_waiters() && self.lead(heap, clock, &[]) {}
     }
 
-    /// Leads a round for all who wait and for `heads`, and more as long as someone waits. `false` when
-    /// another leads: it looks again after its round, and finds those who came meanwhile.
-    pub(super) fn lead(&self, heap: &Heap, clock: &dyn Clock, mut heads: &[Arc<Head>]) -> bool {
-        loop {
-            let Some(leading) = self.leading.try_lock() else { return false };
-            self.round(heap, clock, heads);
-            drop(leading);
-            *self.rounds.lock() += 1;
-            self.round_ended.notify_all();
-            if self.waiters.lock().is_empty() {
-                return true;
-            }
-            heads = &[];
-        }
+    /// Whether someone waits for a round.
+    pub(super) fn has_waiters(&self) -> bool {
+        !self.waiters.lock().is_empty()
+    }
+
+    /// Makes `heads` part of the next round, whoever leads it.
+    pub(super) fn request(&self, heads: &[Arc<Head>]) {
+        let nobody_asks = || Box::new(|_| ());
+        self.waiters
+            .lock()
+            .extend(heads.iter().map(|head| Waiter { head: head.clone(), done: nobody_asks() }));
+    }
+
+    /// Leads a round for all who wait and for `heads`. `false` when another leads. Whoever leads looks
+    /// for waiters again after the round, since those who came meanwhile rely on it.
+    pub(super) fn lead(&self, heap: &Heap, clock: &dyn Clock, heads: &[Arc<Head>]) -> bool {
+        let Some(leading) = self.leading.try_lock() else { return false };
+        self.round(heap, clock, heads);
+        drop(leading);
+        *self.rounds.lock() += 1;
+        self.round_ended.notify_all();
+        true
     }
 
     /// Waits for the round that is going on, at most `limit`.
@@ -99,14 +110,11 @@ impl Committer {
         }
     }
 
-    /// Runs `act` between two rounds. Whoever asks for a sync meanwhile finds no leader to join: their
-    /// round follows at once.
-    pub(super) fn between_rounds<T>(&self, heap: &Heap, clock: &dyn Clock, act: impl FnOnce() -> T) -> T {
-        let leading = self.leading.lock();
-        let value = act();
-        drop(leading);
-        self.drive(heap, clock);
-        value
+    /// Runs `act` between two rounds. Whoever asks for a sync meanwhile finds no leader to join: the
+    /// caller looks for waiters afterwards.
+    pub(super) fn between_rounds<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _leading = self.leading.lock();
+        act()
     }
 
     /// One round. Should it panic, whoever waited is told that the outcome is unknown, and the volumes of
@@ -131,7 +139,16 @@ impl Committer {
         }
     }
 
+    /// Whether groups are so small that it pays to give them files whose blocks were written before.
+    pub(super) fn syncs_are_small(&self) -> bool {
+        self.group_bytes.load(Ordering::Relaxed) < SMALL_GROUP_BYTES
+    }
+
     fn measure(&self, bytes: u64, took: Duration) {
+        if bytes > 0 {
+            let before = self.group_bytes.load(Ordering::Relaxed);
+            self.group_bytes.store(before / 8 * 7 + bytes / 8, Ordering::Relaxed);
+        }
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         if bytes >= MEASURED_BYTES_MIN {
             let now = bytes.saturating_mul(1_000_000) / micros;

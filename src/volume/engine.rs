@@ -16,7 +16,7 @@ use crate::base::limits::PAGE_BYTES;
 use crate::base::{LayerId, Name};
 use crate::cold::{self, Heap};
 use crate::format::manifest::StreamKind;
-use crate::hot::Cache;
+use crate::hot::{Cache, shrink_pool};
 use crate::io::{Clock, Rng};
 
 /// Of the memory budget, what is not for frames and index: buffers, stacks, the program itself.
@@ -83,6 +83,8 @@ pub struct Engine {
     pub(super) maintaining: Mutex<()>,
     pub(super) committer: Committer,
     log_bell: Bell,
+    /// The log's thread has seen nothing that will be due, and sleeps until it is woken.
+    log_idle: AtomicBool,
     maintain_bell: Bell,
     closed: AtomicBool,
 }
@@ -111,6 +113,7 @@ impl Engine {
             admin: Mutex::default(),
             maintaining: Mutex::default(),
             log_bell: Bell::default(),
+            log_idle: AtomicBool::new(false),
             maintain_bell: Bell::default(),
             closed: AtomicBool::new(false),
         }
@@ -125,20 +128,25 @@ impl Engine {
     /// most `wait` when there is nothing to do.
     pub fn log_step(&self, wait: Duration) {
         let now = self.clock.monotonic();
+        // Before looking: whoever changes something after it rings.
+        self.log_idle.store(true, Ordering::SeqCst);
         let heads: Vec<Arc<Head>> = self.heads.read().values().cloned().collect();
         let mut next_due = wait;
         let due: Vec<Arc<Head>> = heads
             .into_iter()
             .filter(|head| {
                 let Some(since) = head.pending.lock().since else { return false };
+                self.log_idle.store(false, Ordering::SeqCst);
                 let age = now.saturating_sub(since);
                 next_due = next_due.min(self.config.flush_interval.saturating_sub(age));
                 age >= self.config.flush_interval || self.is_half_full(head)
             })
             .collect();
-        if due.is_empty() || self.is_closed() {
+        if !self.committer.has_waiters() && (due.is_empty() || self.is_closed()) {
             self.log_bell.wait(next_due);
-        } else if !self.committer.lead(&self.heap, &*self.clock, &due) {
+        } else if !self.lead(&due) {
+            // Whoever leads may go on and on, for others: these are to be in its next round.
+            self.committer.request(&due);
             self.committer.wait_for_round(wait);
         } else if due.iter().any(|head| head.failed.read().is_some() || self.is_half_full(head)) {
             // The log takes nothing just now: not to be tried again in a busy loop.
@@ -150,9 +158,11 @@ impl Engine {
         head.pending_bytes() * 2 >= self.committer.pending_bytes_max()
     }
 
-    pub(super) fn ring_log_if_due(&self, head: &Head, pages_before: u64) {
-        let was_empty = pages_before == 0;
-        if was_empty || self.is_half_full(head) {
+    /// Wakes the log's thread when it has nothing to wait for yet, or more to do than to wait.
+    pub(super) fn ring_log_if_due(&self, head: &Head) {
+        if self.log_idle.load(Ordering::SeqCst) && self.log_idle.swap(false, Ordering::SeqCst)
+            || self.is_half_full(head)
+        {
             self.log_bell.ring();
         }
     }
@@ -162,7 +172,10 @@ impl Engine {
     pub fn maintain_step(&self, wait: Duration) {
         match self.maintain() {
             Ok(true) => {}
-            Ok(false) => self.maintain_bell.wait(wait),
+            Ok(false) => {
+                shrink_pool();
+                self.maintain_bell.wait(wait);
+            }
             Err(error @ Error::NoSpace { .. }) => {
                 tracing::debug!(%error, "no room for maintenance");
                 self.maintain_bell.wait(wait);
@@ -198,7 +211,8 @@ impl Engine {
             self.heap.prepare(StreamKind::Log)?;
             return Ok(true);
         }
-        Ok(self.heap.fill_reserve()?)
+        let ahead = usize::from(self.committer.syncs_are_small() && self.may_grow());
+        Ok(self.heap.fill_spares(ahead)? || ahead > 0 && self.heap.write_spare()?)
     }
 
     /// How much the log should be able to take without another file.
@@ -275,7 +289,7 @@ impl Engine {
         if heads.is_empty() {
             return false;
         }
-        if !self.committer.lead(&self.heap, &*self.clock, &heads) {
+        if !self.lead(&heads) {
             self.committer.wait_for_round(ROUND_WAIT_MAX);
             return true;
         }
@@ -342,11 +356,28 @@ impl Engine {
         self.log_bell.ring();
         self.maintain_bell.ring();
         let _nothing_moves = self.maintaining.lock();
-        result.and(self.between_rounds(|| self.heap.close()).map_err(Error::from))
+        let closed = self.between_rounds(|| self.heap.close());
+        // The thread that logs may have gone: nobody is left without an answer.
+        self.committer.drive(&self.heap, &*self.clock);
+        result.and(closed.map_err(Error::from))
     }
 
     /// Runs `act` while nothing is being logged.
     pub(super) fn between_rounds<T>(&self, act: impl FnOnce() -> T) -> T {
-        self.committer.between_rounds(&self.heap, &*self.clock, act)
+        let value = self.committer.between_rounds(act);
+        if self.committer.has_waiters() {
+            self.lead(&[]);
+        }
+        value
+    }
+
+    /// Leads one round, for `heads` and all who wait; `false` when another leads. Those who came
+    /// meanwhile are left to the thread that logs: a command or a writer is not held for others.
+    pub(super) fn lead(&self, heads: &[Arc<Head>]) -> bool {
+        let led = self.committer.lead(&self.heap, &*self.clock, heads);
+        if led && self.committer.has_waiters() {
+            self.log_bell.ring();
+        }
+        led
     }
 }

@@ -1,7 +1,6 @@
 //! A volume or snapshot as a mount sees it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::apply::Applier;
@@ -98,7 +97,7 @@ impl Mounted {
             if head.pending_bytes() < engine.committer.pending_bytes_max() {
                 break;
             }
-            if !engine.committer.lead(&engine.heap, &*engine.clock, std::slice::from_ref(head)) {
+            if !engine.lead(std::slice::from_ref(head)) {
                 engine.committer.wait_for_round(WAIT_MAX);
             } else if head.pending_bytes() >= engine.committer.pending_bytes_max() {
                 // A round that made no room: the log is full, not slow.
@@ -132,9 +131,8 @@ impl Pages for Mounted {
         self.admit(head, operation)?;
         let engine = &self.engine;
         let applier = Applier { heap: &engine.heap, cache: &engine.cache, seq: &engine.seq };
-        let before = head.unlogged.load(Ordering::Relaxed);
         applier.apply(head, operation, engine.clock.monotonic())?;
-        engine.ring_log_if_due(head, before);
+        engine.ring_log_if_due(head);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use super::{Error, Hint};
 use crate::base::limits::{BLOCK_BYTES, PAGE_BYTES, PAGES_PER_BLOCK};
 use crate::base::{BlockNo, PageNo, Space};
 use crate::cold::{self, Heap, Pinned, SlotAddr};
-use crate::hot::{Cache, Page, zero_page};
+use crate::hot::{Cache, Page};
 
 /// A volume's layers, newest first. Beneath the last one lies the base root in the store, which
 /// has no page as long as no checkpoint was made.
@@ -103,7 +103,7 @@ impl Reader<'_> {
             unreachable!("a block has 32 pages")
         };
         match resolved {
-            Resolved::Zeros => Ok((zero_page(), None)),
+            Resolved::Zeros => Ok((Page::zeroed(), None)),
             Resolved::Page(content) => Ok((content.clone(), None)),
             Resolved::Slot { addr, file, layer } => {
                 let mut bytes = vec![0; PAGE_BYTES];

@@ -9,6 +9,7 @@ use firnfs::base::{Name, PageNo, Space};
 use firnfs::io::sim::{Call, Fault, SimClock, SimDisk, SimRng};
 use firnfs::volume::{Config, CreateOptions, Engine, Error, Hint, Mounted, Operation, Pages, Source};
 
+#[expect(dead_code, reason = "each test program uses its own part")]
 #[path = "../harness/mod.rs"]
 mod harness;
 

@@ -15,4 +15,5 @@ mod reclaim;
 mod rig;
 mod space;
 mod tail;
+mod threads;
 mod way;

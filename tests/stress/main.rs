@@ -1,15 +1,19 @@
 //! Many threads on one engine: writers, syncs, commands, maintenance and checks at once, with a budget
 //! so small that eviction, rolling, recycling and compaction never stop. Bounded by work, not by time.
 
+#![expect(clippy::disallowed_methods, reason = "threads are what is tested here")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use firnfs::base::limits::PAGE_BYTES;
 use firnfs::base::{Name, PageNo, Space};
-use firnfs::io::sim::{SimClock, SimDisk, SimRng};
+use firnfs::io::sim::{Call, SimClock, SimDisk, SimRng};
 use firnfs::volume::{Config, CreateOptions, Engine, Error, Hint, Mounted, Operation, Pages, Source, Synced};
 
 const WRITERS: u64 = 3;
@@ -277,4 +281,92 @@ fn writers_on_a_full_disk_are_refused_and_never_stuck() {
     let report = engine.check(&mut |_, _| {}).expect("a check runs");
     assert_eq!(report.damage, Vec::<String>::new());
     assert!(refusals.load(Ordering::Relaxed) > 0, "the disk was never full");
+}
+
+/// A volume that is synced without pause keeps neither another one out of the log, nor a fork waiting.
+#[test]
+fn a_busy_volume_does_not_hold_up_the_flush_of_a_quiet_one_nor_a_fork() {
+    let disk = SimDisk::new(3);
+    let clock = Arc::new(SimClock::new());
+    let rng = Arc::new(SimRng::new(7));
+    let engine =
+        Engine::open(Arc::new(disk.clone()), Arc::clone(&clock) as _, rng, config()).expect("it opens");
+    let (busy, quiet) = (name("busy"), name("quiet"));
+    for volume in [&busy, &quiet] {
+        engine.create(volume, &CreateOptions::default()).expect("it is created");
+    }
+    // A disk slow enough that syncs gather while a round goes on.
+    disk.set_hook(|call, _| {
+        if call == Call::SyncData {
+            thread::sleep(Duration::from_micros(2000));
+        }
+    });
+    let pages = engine.mount(&head(&quiet), false).expect("it is mounted");
+    let (ended, all_answered) = (AtomicBool::new(false), AtomicBool::new(false));
+    let log = || {
+        while !all_answered.load(Ordering::Acquire) {
+            engine.log_step(Duration::from_millis(1));
+        }
+    };
+    thread::scope(|outer| {
+        outer.spawn(log);
+        let _answered = Ends(&all_answered);
+        thread::scope(|scope| {
+            let _ends = Ends(&ended);
+            let mounted = engine.mount(&head(&busy), false).expect("it is mounted");
+            // Clients hand their syncs to servers, as the kernel does: whoever leads is none of those who wait.
+            let (requests, inbox) = mpsc::channel::<Synced>();
+            let inbox = Arc::new(Mutex::new(inbox));
+            for _ in 0..3 {
+                let (mounted, inbox) = (Arc::clone(&mounted), Arc::clone(&inbox));
+                scope.spawn(move || {
+                    loop {
+                        let request = inbox.lock().recv();
+                        let Ok(request) = request else { return };
+                        mounted.sync(request);
+                    }
+                });
+            }
+            for space in 0..6 {
+                let (mounted, ended, requests) = (Arc::clone(&mounted), &ended, requests.clone());
+                scope.spawn(move || {
+                    while !ended.load(Ordering::Acquire) {
+                        let mut operation = Operation::new();
+                        operation.write(Space(space), 0, vec![1; 64]);
+                        mounted.apply(&operation).expect("a healthy disk takes it");
+                        let (done, outcome) = mpsc::channel();
+                        let told: Synced = Box::new(move |result| done.send(result).expect("someone waits"));
+                        requests.send(told).expect("servers run");
+                        outcome.recv_timeout(ANSWER_MAX).expect("it is answered").expect("it succeeds");
+                    }
+                });
+            }
+            drop(requests);
+            let unlogged = || {
+                let status = engine.status();
+                status
+                    .volumes
+                    .iter()
+                    .find(|volume| volume.info.name == quiet)
+                    .expect("it is there")
+                    .unlogged_bytes
+            };
+            for number in 0..60 {
+                let mut operation = Operation::new();
+                operation.write(Space(1), 0, vec![1; 64]);
+                pages.apply(&operation).expect("a healthy disk takes it");
+                clock.advance(Duration::from_secs(6));
+                let before = engine.status().log_syncs;
+                while unlogged() > 0 {
+                    let rounds = engine.status().log_syncs - before;
+                    assert!(rounds < 40, "{rounds} rounds passed the quiet volume by");
+                    thread::yield_now();
+                }
+                let before = engine.status().log_syncs;
+                engine.fork(&head(&busy), &name(&format!("fork{number}"))).expect("a fork is taken");
+                let rounds = engine.status().log_syncs - before;
+                assert!(rounds < 40, "a fork waited for {rounds} rounds");
+            }
+        });
+    });
 }
