@@ -110,13 +110,81 @@ impl ManifestStore {
             }
             let file = self.disk.create(NEXT_NAME)?;
             file.write_all_at(&[IoSlice::new(&manifest::encode(manifest))], 0)?;
-            file.sync_data()?;
-            self.doubtful.store(true, Ordering::Release);
-            self.disk.rename(NEXT_NAME, NAME)?;
-            self.disk.sync_dir()?;
-            self.doubtful.store(false, Ordering::Release);
-            Ok(())
+            file.sync_data()
         };
-        write().map_err(|error| Error::io(format!("cannot save {}/{NAME}", self.disk.describe()), error))
+        // While it goes on, either of the two manifests may be found after a crash, and both know whatever
+        // is acknowledged meanwhile. Only a failure leaves one that later changes do not build upon.
+        let replace = || -> io::Result<()> {
+            let replaced = self.disk.rename(NEXT_NAME, NAME).and_then(|()| self.disk.sync_dir());
+            self.doubtful.store(replaced.is_err(), Ordering::Release);
+            replaced
+        };
+        write()
+            .and_then(|()| replace())
+            .map_err(|error| Error::io(format!("cannot save {}/{NAME}", self.disk.describe()), error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::FileNo;
+    use crate::io::sim::{Call, Fault, SimDisk};
+
+    fn store(disk: &SimDisk) -> ManifestStore {
+        ManifestStore::open(Arc::new(disk.clone())).expect("an empty directory has none")
+    }
+
+    fn raise(store: &ManifestStore, to: u64) -> Result<(), Error> {
+        store.commit(|manifest| {
+            manifest.next_file = FileNo(to);
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_change_that_is_declined_reaches_neither_memory_nor_disk() {
+        let disk = SimDisk::new(1);
+        let store = store(&disk);
+        raise(&store, 5).expect("saved");
+        let (calls, saved) = (disk.counters().mutations(), disk.contents(NAME));
+        let declined = store.commit(|manifest| {
+            manifest.next_file = FileNo(9);
+            Err::<(), _>(Error::NoSpace("no".to_owned()))
+        });
+        assert!(matches!(declined, Err(Error::NoSpace(_))));
+        assert_eq!(store.current().next_file, FileNo(5));
+        assert_eq!((disk.counters().mutations(), disk.contents(NAME)), (calls, saved));
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_saved_reaches_neither_memory_nor_disk() {
+        for call in [Call::Create, Call::Write, Call::SyncData, Call::Rename] {
+            let disk = SimDisk::new(1);
+            let store = store(&disk);
+            raise(&store, 5).expect("saved");
+            let saved = disk.contents(NAME);
+            disk.fail(Fault::on(call, libc::EIO).name("MANIFEST"));
+            let error = raise(&store, 9).expect_err("it cannot be saved");
+            assert!(error.to_string().contains(NAME), "{error}");
+            assert_eq!((store.current().next_file, disk.contents(NAME)), (FileNo(5), saved), "{call:?}");
+            raise(&store, 7).expect("the disk is well again");
+            let again = ManifestStore::open(Arc::new(disk)).expect("it is whole");
+            assert_eq!(again.current().next_file, FileNo(7));
+        }
+    }
+
+    #[test]
+    fn a_directory_in_the_place_of_the_new_manifest_is_an_error_that_names_it() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let disk = Arc::new(crate::io::RealDisk::open(place.path()).expect("it is there"));
+        let store = ManifestStore::open(disk.clone()).expect("an empty directory has none");
+        raise(&store, 5).expect("saved");
+        std::fs::create_dir(place.path().join(NEXT_NAME)).expect("ours");
+        let error = raise(&store, 9).expect_err("it is in the way");
+        assert!(error.to_string().contains(NAME), "{error}");
+        assert_eq!(store.current().next_file, FileNo(5));
+        let again = ManifestStore::open(disk).expect("the old one is whole");
+        assert_eq!(again.current().next_file, FileNo(5));
     }
 }

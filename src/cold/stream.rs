@@ -4,7 +4,7 @@
 //! anyone learn where its pages are. A file that failed takes no more: its valid end becomes part of
 //! the manifest before anything that was written elsewhere instead is acknowledged.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use super::heap::Heap;
@@ -73,6 +73,9 @@ pub(super) struct Stream {
     failed: Vec<(FileNo, FileEnd)>,
     next_lsn: Lsn,
     durable_lsn: Lsn,
+    /// A group is being appended. When it is found set by another, a panic has ended that one, and how
+    /// far it got is unknown.
+    appending: bool,
 }
 
 /// Batches that were made and not written yet: their header pages, and for each how many of the
@@ -94,6 +97,7 @@ impl Stream {
             failed: Vec::new(),
             next_lsn: Lsn(last_lsn.0 + 1),
             durable_lsn: last_lsn,
+            appending: false,
         }
     }
 
@@ -115,6 +119,7 @@ impl Stream {
 
     /// Appends and syncs; after an error the files that it wrote to are ended before it.
     fn attempt<P: AsRef<[u8]>>(&mut self, heap: &Heap, group: &Group<P>) -> Result<Receipt, Error> {
+        self.check_whole()?;
         // Nothing is acknowledged that the manifest on disk might not know.
         heap.manifest.settle()?;
         self.record_ends(heap)?;
@@ -123,7 +128,10 @@ impl Stream {
             // Whatever was ever acknowledged has been synced by its own group.
             return Ok(receipt);
         }
-        match self.append_and_sync(heap, group, &mut receipt) {
+        self.appending = true;
+        let result = self.append_and_sync(heap, group, &mut receipt);
+        self.appending = false;
+        match result {
             Ok(()) => Ok(receipt),
             Err(error) => {
                 heap.undo_births(&receipt);
@@ -132,6 +140,12 @@ impl Stream {
                 Err(error)
             }
         }
+    }
+
+    /// Refuses to go on where a panic has ended an append.
+    fn check_whole(&self) -> Result<(), Error> {
+        let broken = || io::Error::other("an earlier append ended half-way; restart the daemon to recover");
+        if self.appending { Err(Error::io("cannot write the log", broken())) } else { Ok(()) }
     }
 
     fn append_and_sync<P: AsRef<[u8]>>(
@@ -288,6 +302,7 @@ impl Stream {
 
     /// Seals the active file, so that the next start finds a footer.
     pub(super) fn close(&mut self) -> Result<(), Error> {
+        self.check_whole()?;
         // Whatever becomes of it: behind a footer comes no further batch.
         if let Some(mut active) = self.open.drain(..).next_back()
             && active.batches > 0

@@ -38,9 +38,10 @@ impl RealDisk {
         Ok(RealDisk { path: path.to_owned(), dir })
     }
 
+    /// The directory as it was opened, whatever its path leads to by now.
     fn join(&self, name: &str) -> PathBuf {
         debug_assert!(!name.contains('/') && !name.is_empty());
-        self.path.join(name)
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.dir.as_raw_fd()))
     }
 }
 
@@ -65,7 +66,7 @@ impl Disk for RealDisk {
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
+        for entry in fs::read_dir(format!("/proc/self/fd/{}", self.dir.as_raw_fd()))? {
             let entry = entry?;
             if entry.file_type()?.is_file()
                 && let Ok(name) = entry.file_name().into_string()
@@ -244,5 +245,49 @@ impl Rng for SystemRng {
             }
         }
         u64::from_le_bytes(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_directory_is_an_error_and_is_not_made() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let missing = place.path().join("none");
+        let error = RealDisk::open(&missing).expect_err("it is missing");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!missing.exists());
+    }
+
+    #[test]
+    fn a_directory_that_was_replaced_is_still_the_one_in_use() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let (path, moved) = (place.path().join("data"), place.path().join("moved"));
+        fs::create_dir(&path).expect("space");
+        let disk = RealDisk::open(&path).expect("it is there");
+        disk.create("first").expect("space");
+        fs::rename(&path, &moved).expect("ours");
+        fs::create_dir(&path).expect("space");
+        disk.create("second").expect("space");
+        disk.rename("second", "third").expect("it is there");
+        disk.sync_dir().expect("it is there");
+        let mut names = disk.list().expect("it is there");
+        names.sort();
+        assert_eq!(names, ["first", "third"]);
+        assert!(moved.join("third").exists());
+        assert_eq!(fs::read_dir(&path).expect("there").count(), 0, "nothing lands in what replaced it");
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_is_an_error() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let path = place.path().join("data");
+        fs::create_dir(&path).expect("space");
+        let disk = RealDisk::open(&path).expect("it is there");
+        fs::remove_dir(&path).expect("ours");
+        fs::create_dir(&path).expect("space");
+        assert!(disk.create("file").is_err(), "it would be lost");
     }
 }

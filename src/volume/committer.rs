@@ -117,21 +117,13 @@ impl Committer {
         act()
     }
 
-    /// Tells all who wait that their sync's outcome is unknown.
-    pub(super) fn abandon_waiters(&self, why: &str) {
-        let waiters = std::mem::take(&mut *self.waiters.lock());
-        for waiter in waiters {
-            (waiter.done)(Err(Error::LogFailed {
-                detail: format!("{why}; the outcome of the sync is unknown"),
-            }));
-        }
-        self.round_ended.notify_all();
-    }
-
+    /// One round. Should it panic, whoever waited is told that the outcome is unknown, and the volumes of
+    /// the round take no more changes: what was taken from them is not known to be anywhere.
     fn round(&self, heap: &Heap, clock: &dyn Clock, heads: &[Arc<Head>]) {
         let waiters = std::mem::take(&mut *self.waiters.lock());
+        let mut round = Round { committer: self, heads, waiters };
         let began = clock.monotonic();
-        let (result, group, cuts) = heap.commit_log(|| cut_all(heads, &waiters));
+        let (result, group, cuts) = heap.commit_log(|| cut_all(heads, &round.waiters));
         let ended = clock.monotonic();
         if let Ok(receipt) = &result {
             self.measure(receipt.bytes, ended.saturating_sub(began));
@@ -141,7 +133,7 @@ impl Committer {
         }
         settle_all(heap, cuts, &group, &result, ended);
         let outcome = result.map(|_| ()).map_err(Error::from);
-        for waiter in waiters {
+        for waiter in std::mem::take(&mut round.waiters) {
             let refused = waiter.head.check_alive();
             (waiter.done)(outcome.clone().and(refused));
         }
@@ -168,6 +160,33 @@ impl Committer {
     /// Bytes a second that the log was measured to take.
     pub(super) fn bandwidth(&self) -> u64 {
         self.bandwidth.load(Ordering::Relaxed)
+    }
+}
+
+/// A round that goes on.
+struct Round<'a> {
+    committer: &'a Committer,
+    heads: &'a [Arc<Head>],
+    waiters: Vec<Waiter>,
+}
+
+impl Drop for Round<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        // Those who came meanwhile as well: nobody is there to lead a round for them.
+        let mut waiters = std::mem::take(&mut self.waiters);
+        waiters.append(&mut self.committer.waiters.lock());
+        let detail = "writing its log failed half-way; restart the daemon to recover";
+        for head in self.heads.iter().chain(waiters.iter().map(|waiter| &waiter.head)) {
+            *head.failed.write() = Some(detail.to_owned());
+        }
+        for waiter in waiters {
+            let detail = format!("{detail}; the outcome of the sync is unknown");
+            (waiter.done)(Err(Error::LogFailed { detail }));
+        }
+        self.committer.round_ended.notify_all();
     }
 }
 

@@ -119,15 +119,6 @@ impl Engine {
         }
     }
 
-    /// Makes every volume refuse changes from now on: a background step panicked, and what it left
-    /// half done is unknown. Reads go on; a restart recovers from the log.
-    pub fn poison(&self, why: &str) {
-        for head in self.heads.read().values() {
-            *head.failed.write() = Some(format!("{why}; restart the daemon"));
-        }
-        self.committer.abandon_waiters(why);
-    }
-
     /// Whether [`Engine::close`] was called.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
