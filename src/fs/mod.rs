@@ -114,6 +114,13 @@ impl Fs {
         self.pages.has_room()
     }
 
+    /// Makes everything of the volume durable on behalf of a file or directory, as [`Fs::sync`], and
+    /// remembers that somebody cared for it: see [`Fs::remove_file`].
+    pub fn fsync(&self, ino: Ino, done: Synced) {
+        self.nodes.note_synced(ino);
+        self.sync(done);
+    }
+
     /// Makes everything of the volume durable, then calls `done`; may do the I/O on this thread.
     pub fn sync(&self, done: Synced) {
         self.pages.sync(done);

@@ -123,6 +123,8 @@ struct Entry {
     node: NodeRef,
     /// Used since the eviction hand last came by.
     used: bool,
+    /// fsync was called on it. Kept here, not in the node, so that no fsync waits for a node's lock.
+    synced: bool,
 }
 
 /// Each cached inode is in `queue` once; numbers that are no more cached may be in it, too.
@@ -145,7 +147,7 @@ impl Shard {
     }
 
     fn insert(&mut self, ino: Ino, node: NodeRef) {
-        if self.entries.insert(ino.0, Entry { node, used: false }).is_none() {
+        if self.entries.insert(ino.0, Entry { node, used: false, synced: false }).is_none() {
             self.queue.push_back(ino.0);
         }
         // Second chance: what was used since the last time goes to the end of the queue.
@@ -185,6 +187,18 @@ impl Nodes {
     /// Puts an inode that was just made into the cache.
     pub(super) fn add(&self, node: Node) {
         self.shard(node.ino).lock().insert(node.ino, Arc::new(RwLock::new(node)));
+    }
+
+    /// Notes that fsync was called on an inode.
+    pub(super) fn note_synced(&self, ino: Ino) {
+        if let Some(entry) = self.shard(ino).lock().entries.get_mut(&ino.0) {
+            entry.synced = true;
+        }
+    }
+
+    /// Whether fsync was called on an inode since it came into the cache.
+    pub(super) fn is_synced(&self, ino: Ino) -> bool {
+        self.shard(ino).lock().entries.get(&ino.0).is_some_and(|entry| entry.synced)
     }
 
     /// The regular files that handles keep alive.

@@ -8,16 +8,26 @@ use super::{Caller, Error, Fs, Ino, Kind, Result};
 
 impl Fs {
     /// Removes a name of a node that is no directory; with the last one, unless it is open, the node.
-    pub fn unlink(&self, _caller: &Caller, parent: Ino, name: &[u8]) -> Result<()> {
+    pub fn unlink(&self, caller: &Caller, parent: Ino, name: &[u8]) -> Result<()> {
+        self.remove_file(caller, parent, name).map(|_| ())
+    }
+
+    /// As [`Fs::unlink`]; says whether the removal should be durable before it is acknowledged.
+    ///
+    /// That is so for a file that was fsynced: whoever cared for its presence after a crash is taken to
+    /// care for its absence. Databases commit by removing a rollback journal, and many leave out the
+    /// fsync of its directory, without which the journal may be back after a crash and undo the commit.
+    pub fn remove_file(&self, _caller: &Caller, parent: Ino, name: &[u8]) -> Result<bool> {
         self.remove_name(parent, name, false)
     }
 
     /// Removes an empty directory.
     pub fn rmdir(&self, _caller: &Caller, parent: Ino, name: &[u8]) -> Result<()> {
-        self.remove_name(parent, name, true)
+        self.remove_name(parent, name, true).map(|_| ())
     }
 
-    fn remove_name(&self, parent: Ino, name: &[u8], directory: bool) -> Result<()> {
+    /// Returns whether the node had been fsynced.
+    fn remove_name(&self, parent: Ino, name: &[u8], directory: bool) -> Result<bool> {
         super::names::check(name)?;
         let hash = self.hash.of(name);
         // Set when the child had to be waited for out of order.
@@ -42,8 +52,10 @@ impl Fs {
             if directory && locked.get(found.ino).inode.pages > 0 {
                 return Err(Error::NotEmpty);
             }
+            let synced = self.nodes.is_synced(found.ino);
             dir.remove(&found)?;
-            return self.commit_removal(&mut locked, parent, &dir, found.ino);
+            self.commit_removal(&mut locked, parent, &dir, found.ino)?;
+            return Ok(synced);
         }
     }
 

@@ -105,6 +105,10 @@ fn dispatch<R: Reply>(files: &Files, request: Request<'_>, mut reply: R) {
             }
         }
         Operation::FSync | Operation::FSyncDir => sync(fs, name, ino, Answer::Done, reply),
+        Operation::Unlink { name: removed } => match fs.remove_file(&caller, ino, &removed) {
+            Ok(true) => sync(fs, name, ino, Answer::Done, reply),
+            result => reply.send(result.map(|_| Answer::Done).map_err(|error| errno(name, ino, &error))),
+        },
         Operation::ReadDir { cookie, plus } => {
             let result = fs.readdir(ino, cookie, plus, &mut |entry| reply.add(entry));
             reply.send(result.map(|()| Answer::Directory).map_err(|error| errno(name, ino, &error)));
@@ -143,7 +147,6 @@ fn call(
         }
         Operation::SymLink { name, target } => Answer::Entry(fs.symlink(caller, ino, &name, &target)?),
         Operation::Link { source, name } => Answer::Entry(fs.link(caller, source, ino, &name)?),
-        Operation::Unlink { name } => done(fs.unlink(caller, ino, &name))?,
         Operation::RmDir { name } => done(fs.rmdir(caller, ino, &name))?,
         Operation::Rename { name, to_parent, to_name, flags } => {
             done(fs.rename(caller, (ino, &name), (to_parent, &to_name), rename_mode(flags)?))?
@@ -183,6 +186,7 @@ fn call(
         }
         Operation::Read { .. }
         | Operation::Write { .. }
+        | Operation::Unlink { .. }
         | Operation::FSync
         | Operation::FSyncDir
         | Operation::Flush
@@ -221,12 +225,15 @@ fn write(fs: &Fs, ino: Ino, offset: u64, data: &[u8], kill: bool) -> Result<Answ
 
 /// Answers once everything up to now is durable.
 fn sync<R: Reply>(fs: &Fs, name: &'static str, ino: Ino, answer: Answer<'static>, reply: R) {
-    fs.sync(Box::new(move |result| {
-        reply.send(match result {
-            Ok(()) => Ok(answer),
-            Err(error) => Err(errno(name, ino, &error.into())),
-        });
-    }));
+    fs.fsync(
+        ino,
+        Box::new(move |result| {
+            reply.send(match result {
+                Ok(()) => Ok(answer),
+                Err(error) => Err(errno(name, ino, &error.into())),
+            });
+        }),
+    );
 }
 
 /// The caller's number for an error. This is where an error of a request is handled, hence logged: the

@@ -47,9 +47,11 @@ fn crashes_and_forks_amid_writers_leave_instants() {
         let applied: Vec<AtomicU64> = (0..WRITERS).map(|_| AtomicU64::new(0)).collect();
         let synced: Vec<AtomicU64> = (0..WRITERS).map(|_| AtomicU64::new(0)).collect();
         let mut forks = Vec::new();
+        // Those who wait for a sync rely on the thread that logs: it ends last.
+        let running = AtomicU64::new(WRITERS);
         std::thread::scope(|scope| {
             for writer in 0..WRITERS {
-                let (rig, stop, applied, synced) = (&rig, &stop, &applied, &synced);
+                let (rig, stop, running, applied, synced) = (&rig, &stop, &running, &applied, &synced);
                 scope.spawn(move || {
                     let index = usize::try_from(writer).unwrap();
                     for count in 1.. {
@@ -63,10 +65,11 @@ fn crashes_and_forks_amid_writers_leave_instants() {
                             synced[index].store(count, Ordering::Release);
                         }
                     }
+                    running.fetch_sub(1, Ordering::AcqRel);
                 });
             }
             scope.spawn(|| {
-                while !stop.load(Ordering::Acquire) {
+                while running.load(Ordering::Acquire) > 0 || !stop.load(Ordering::Acquire) {
                     rig.engine.log_step(Duration::from_millis(1));
                     rig.engine.maintain_step(Duration::from_millis(1));
                 }

@@ -27,6 +27,16 @@ fn an_unlinked_file_lives_until_its_last_handle_is_released() {
 }
 
 #[test]
+fn the_removal_of_a_synced_file_is_to_be_durable() {
+    let (_, fs) = fresh();
+    let synced = file(&fs, Ino::ROOT, "journal").ino;
+    file(&fs, Ino::ROOT, "other");
+    fs.fsync(synced, Box::new(|result| result.expect("synced")));
+    assert!(fs.remove_file(&ROOT, Ino::ROOT, b"journal").expect("removed"));
+    assert!(!fs.remove_file(&ROOT, Ino::ROOT, b"other").expect("removed"));
+}
+
+#[test]
 fn a_crash_does_not_leak_what_was_unlinked_while_open() {
     let (pages, fs) = fresh();
     let before = pages.page_count();
