@@ -359,3 +359,20 @@ fn tests_assert_no_time_of_the_clock_on_the_wall() {
     }
     assert_none(&findings, "tests wait on conditions, and bound only hangs");
 }
+
+#[test]
+fn the_page_on_testing_names_tests_that_exist() {
+    let page = std::fs::read_to_string(root().join("docs/testing.md")).expect("the page is there");
+    let (mut findings, mut named) = (Vec::new(), 0);
+    for mention in page.split('`').skip(1).step_by(2) {
+        let Some((file, test)) = mention.split_once("::") else { continue };
+        named += 1;
+        let folder = if file.starts_with("src/") { "" } else { "tests/" };
+        let text = std::fs::read_to_string(root().join(format!("{folder}{file}.rs"))).unwrap_or_default();
+        if !text.contains(&format!("fn {test}(")) {
+            findings.push(mention.to_owned());
+        }
+    }
+    assert!(named > 100, "the page names {named} tests");
+    assert_none(&findings, "docs/testing.md names tests by file and name");
+}
