@@ -320,3 +320,59 @@ fn simulated_layers_take_time_files_and_threads_from_io_alone() {
     }
     assert_none(&findings, "the simulator must be able to stand in for it; go through io");
 }
+
+/// A file that may be read by someone else just now keeps its size and its blocks to its end.
+#[test]
+fn local_files_are_never_cut_short_or_punched() {
+    let mut findings = Vec::new();
+    for source in sources(&["src/cold", "src/volume", "src/io"]) {
+        let code = code_only(&source.text);
+        let production = code.find("#[cfg(test)]\nmod tests {").unwrap_or(code.len());
+        let simulated = source.path.starts_with("src/io/sim/");
+        for pattern in
+            ["ftruncate", "PUNCH_HOLE", "ZERO_RANGE", "COLLAPSE_RANGE", "O_TRUNC", ".truncate(true)"]
+        {
+            for (at, _) in code[..production].match_indices(pattern).filter(|_| !simulated) {
+                findings.push(format!("{}:{} {pattern}", source.path, source.line_of(at)));
+            }
+        }
+        // Where there is no fallocate(2), a file that was just made gets its size so.
+        let sizes = code[..production].matches("set_len(").count();
+        if !simulated && sizes > usize::from(source.path == "src/io/real.rs") {
+            findings.push(format!("{} sets the size of a file", source.path));
+        }
+    }
+    assert_none(&findings, "heap files go whole: renamed or unlinked");
+}
+
+/// Other work on the machine makes anything slow.
+#[test]
+fn tests_assert_no_time_of_the_clock_on_the_wall() {
+    let mut findings = Vec::new();
+    for source in sources(&["src", "tests"]) {
+        let code = code_only(&source.text);
+        for (at, _) in code.match_indices(".elapsed()") {
+            if source.path != "src/io/real.rs" {
+                findings.push(format!("{}:{}", source.path, source.line_of(at)));
+            }
+        }
+    }
+    assert_none(&findings, "tests wait on conditions, and bound only hangs");
+}
+
+#[test]
+fn the_page_on_testing_names_tests_that_exist() {
+    let page = std::fs::read_to_string(root().join("docs/testing.md")).expect("the page is there");
+    let (mut findings, mut named) = (Vec::new(), 0);
+    for mention in page.split('`').skip(1).step_by(2) {
+        let Some((file, test)) = mention.split_once("::") else { continue };
+        named += 1;
+        let folder = if file.starts_with("src/") { "" } else { "tests/" };
+        let text = std::fs::read_to_string(root().join(format!("{folder}{file}.rs"))).unwrap_or_default();
+        if !text.contains(&format!("fn {test}(")) {
+            findings.push(mention.to_owned());
+        }
+    }
+    assert!(named > 100, "the page names {named} tests");
+    assert_none(&findings, "docs/testing.md names tests by file and name");
+}

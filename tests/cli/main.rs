@@ -9,6 +9,7 @@
 mod arguments;
 mod daemon;
 mod harness;
+mod limits;
 mod mounting;
 mod server;
 mod volumes;

@@ -129,3 +129,13 @@ fn status_of_one_volume_shows_that_one() {
     assert_eq!(volumes[0]["info"]["name"], "db");
     assert!(!world.done(&["status", "db"]).contains("other"));
 }
+
+#[test]
+fn what_a_command_leaves_out_is_what_the_library_defaults_to() {
+    let world = World::new();
+    let created = world.json(&["create", "db"]);
+    let defaults = serde_json::to_value(firnfs::volume::CreateOptions::default()).expect("plain data");
+    for (key, value) in defaults.as_object().expect("an object") {
+        assert_eq!(&created[key], value, "{key}");
+    }
+}
