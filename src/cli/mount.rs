@@ -22,6 +22,7 @@ Mount options (-o, also in /etc/fstab):
   nosuid, nodev, noexec
   allow_other       others than you may enter; always so when root mounts
   data-dir=PATH     as --data-dir
+  remount           change ro, nosuid, nodev and noexec of what is mounted there
 
 Examples:
   firn mount db /mnt/db
@@ -64,6 +65,9 @@ impl Mount {
             .map(|()| MountOptions { read_only: options.read_only || self.read_only, ..options })
             .map_err(|error| Error::Refused(error.to_string()))
             .tried(tried)?;
+        if options.remount && !self.fake {
+            return control::remount(&directory, &options).tried(tried);
+        }
         let dir = match &options.data_dir {
             Some(path) => DataDir::open(path),
             None => context.data_dir(),

@@ -22,13 +22,16 @@ pub enum Error {
 }
 
 impl Error {
-    /// Wraps an I/O error with what was tried. A full disk becomes [`Error::NoSpace`].
+    /// Wraps an I/O error with what was tried. What passes when someone makes room (a full disk, a
+    /// used-up quota, too few file descriptors) becomes [`Error::NoSpace`].
     pub fn io(what: impl Into<String>, source: io::Error) -> Self {
         let what = what.into();
-        if source.kind() == io::ErrorKind::StorageFull {
-            Error::NoSpace(format!("{what}: {source}"))
-        } else {
-            Error::Io { what, source: Arc::new(source) }
+        match source.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => Error::NoSpace(format!("{what}: {source}")),
+            Some(libc::EMFILE | libc::ENFILE) => Error::NoSpace(format!(
+                "{what}: {source}; raise the limit of open files (`ulimit -n`, LimitNOFILE=), or close some"
+            )),
+            _ => Error::Io { what, source: Arc::new(source) },
         }
     }
 }

@@ -27,7 +27,7 @@ pub use data_dir::{DataDir, Lock, default_data_dir};
 pub use error::Error;
 pub use kernel_mounts::{detach_dead_mount, mounted_at};
 pub use mapped_stores::write_out_mapped_stores;
-pub use options::{InvalidMountOption, MountOptions};
+pub use options::{InvalidMountOption, MountOptions, remount};
 pub use server::{Report, Server, Service};
 pub use source::parse_source;
 pub use start::{DaemonOptions, FirstMount, IDLE_EXIT, StartReport, connect, connect_or_start};

@@ -1,8 +1,11 @@
 //! Mount options, as `-o` and `/etc/fstab` carry them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::fuse::{self, MountFlags};
 
 /// What may be asked of a mount.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -14,6 +17,9 @@ pub struct MountOptions {
     pub nosuid: bool,
     pub nodev: bool,
     pub noexec: bool,
+    /// Change the flags of what is mounted there. The kernel's business alone: not sent to the daemon.
+    #[serde(skip)]
+    pub remount: bool,
     /// `data-dir=PATH`: for `mount(8)`, which has no other way to say it. Not sent to the daemon.
     #[serde(skip)]
     pub data_dir: Option<PathBuf>,
@@ -65,6 +71,7 @@ impl MountOptions {
 
     fn add_one(&mut self, option: &str, sloppy: bool) -> Result<(), InvalidMountOption> {
         match option {
+            "remount" => self.remount = true,
             "ro" => self.read_only = true,
             "rw" => self.read_only = false,
             "allow_other" => self.allow_other = true,
@@ -85,6 +92,20 @@ impl MountOptions {
         }
         Ok(())
     }
+}
+
+/// Gives a mount of ours other flags, as `mount -o remount` asks: those that are not named go.
+///
+/// # Errors
+/// No firn mount is there, or the kernel refuses.
+pub fn remount(target: &Path, options: &MountOptions) -> Result<(), Error> {
+    let flags = MountFlags {
+        nosuid: options.nosuid,
+        nodev: options.nodev,
+        noexec: options.noexec,
+        allow_other: options.allow_other,
+    };
+    fuse::remount(target, options.read_only, flags).map_err(|error| Error::Refused(error.to_string()))
 }
 
 fn is_ignored(option: &str) -> bool {

@@ -32,6 +32,8 @@ pub enum Error {
     Busy(PathBuf),
     #[error("cannot unmount {}: {detail}", target.display())]
     Unmount { target: PathBuf, detail: String },
+    #[error("cannot remount {}: {detail}", target.display())]
+    Remount { target: PathBuf, detail: String },
     #[error("cannot abort the connection of {}: {source}", target.display())]
     Abort { target: PathBuf, source: io::Error },
 }

@@ -21,4 +21,6 @@ mod token;
 
 pub use dispatch::Dispatcher;
 pub use error::Error;
-pub use mount::{End, MEMORY_BYTES_PER_MOUNT, Mount, MountFlags, MountSpec, Observer, detach_dead, mount};
+pub use mount::{
+    End, MEMORY_BYTES_PER_MOUNT, Mount, MountFlags, MountSpec, Observer, detach_dead, mount, remount,
+};

@@ -128,6 +128,21 @@ fn free_mount_point(target: &Path) -> Result<PathBuf, Error> {
     Ok(resolved)
 }
 
+/// Gives a mount of ours other flags. What the daemon does is not changed by it.
+///
+/// # Errors
+/// No firn mount is there, or the kernel refuses.
+pub fn remount(target: &Path, read_only: bool, flags: MountFlags) -> Result<(), Error> {
+    let failed = |detail: String| Error::Remount { target: target.to_owned(), detail };
+    let mounts = mountinfo::read().map_err(|error| failed(error.to_string()))?;
+    match mountinfo::top_at(&mounts, target) {
+        Some(top) if top.is_firn() => {
+            system::remount(target, read_only, flags).map_err(|error| failed(error.to_string()))
+        }
+        _ => Err(failed("no firn volume is mounted there; `firn status` shows what is".into())),
+    }
+}
+
 /// Takes away the dead firn mounts on top at a directory. Returns what the last one had mounted, or
 /// `None` when there was none.
 ///

@@ -16,7 +16,7 @@ use rustix::net::{
 };
 
 use super::Error;
-use super::mount::MountSpec;
+use super::mount::{MountFlags, MountSpec};
 use super::mountinfo::FS_TYPE;
 
 const DEVICE: &str = "/dev/fuse";
@@ -57,6 +57,20 @@ fn mount_directly(spec: &MountSpec, target: &Path) -> Result<OwnedFd, Error> {
         refused(spec, target, format!("{}{advice}", io::Error::from(errno)))
     })?;
     Ok(device)
+}
+
+/// Gives a mount other flags.
+pub(super) fn remount(target: &Path, read_only: bool, flags: MountFlags) -> io::Result<()> {
+    let mut wanted = Flags::NOATIME;
+    for (is_wanted, flag) in [
+        (read_only, Flags::RDONLY),
+        (flags.nosuid, Flags::NOSUID),
+        (flags.nodev, Flags::NODEV),
+        (flags.noexec, Flags::NOEXEC),
+    ] {
+        wanted.set(flag, is_wanted);
+    }
+    Ok(rustix::mount::mount_remount(target, wanted, c"")?)
 }
 
 /// Whether each thread can have a device handle of its own, by opening the device once more. Where only
