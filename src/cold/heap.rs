@@ -109,6 +109,7 @@ impl Heap {
             )));
         }
         let files = open_files(&*disk, &record, config)?;
+        sink.begin(&record);
         let log_end = walk(&files, StreamKind::Log, sink)?;
         let moves_end = walk(&files, StreamKind::Moves, sink)?;
         let last_seq = log_end.last_seq.max(moves_end.last_seq);

@@ -13,7 +13,7 @@ use super::{Error, HeapFile, SlotAddr};
 use crate::base::limits::PAGE_BYTES;
 use crate::base::{FileNo, Lsn, Seq, SlotNo};
 use crate::format::batch::{Entry, Header, Range};
-use crate::format::manifest::FileEnd;
+use crate::format::manifest::{FileEnd, Manifest};
 
 /// A page that recovery found.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,8 @@ pub struct RecoveredRange {
 
 /// Receives what recovery finds, in LSN order within a stream.
 pub trait Recovered {
+    /// Comes first, with the manifest that everything else belongs to.
+    fn begin(&mut self, manifest: &Manifest);
     fn entry(&mut self, entry: RecoveredEntry);
     fn range(&mut self, range: RecoveredRange);
 }

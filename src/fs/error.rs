@@ -82,6 +82,7 @@ impl Error {
                 | volume::Error::Busy { .. }
                 | volume::Error::Damaged { .. }
                 | volume::Error::LogFailed { .. }
+                | volume::Error::Restacked
                 | volume::Error::Io { .. }
                 | volume::Error::DataDirectory(_) => libc::EIO,
             },

@@ -77,6 +77,7 @@ impl Engine {
         if writable && let Some(head) = self.heads.read().get(&source.volume) {
             head.mounted.store(false, Ordering::Release);
         }
+        self.may_absorb.store(true, Ordering::Release);
     }
 
     /// Makes a volume that begins as `source` is at this instant, writes that returned included.
@@ -295,6 +296,7 @@ impl Engine {
         if let Ok(record) = self.record(&head.name) {
             head.gate.write().next_mutable = Some(record.next_mutable);
         }
+        self.may_absorb.store(true, Ordering::Release);
     }
 
     fn add_volume(
@@ -357,7 +359,7 @@ impl Engine {
         self.heads.read().get(name).cloned().ok_or_else(|| Error::NoVolume(name.clone()))
     }
 
-    fn record(&self, name: &Name) -> Result<VolumeRecord, Error> {
+    pub(super) fn record(&self, name: &Name) -> Result<VolumeRecord, Error> {
         let manifest = self.heap.manifest.current();
         let record = manifest.volumes.iter().find(|record| record.name == *name);
         record.cloned().ok_or_else(|| Error::NoVolume(name.clone()))
@@ -406,11 +408,13 @@ impl Engine {
     }
 
     fn bury_unreferenced(&self) {
+        self.may_absorb.store(true, Ordering::Release);
         let manifest = self.heap.manifest.current();
         let referenced: HashSet<LayerId> = manifest.volumes.iter().flat_map(layer_ids).collect();
         let mut layers = self.layers.write();
-        let dead: Vec<Arc<Layer>> =
-            layers.extract_if(|id, _| !referenced.contains(id)).map(|(_, layer)| layer).collect();
+        let dead = layers.extract_if(|_, layer| !referenced.contains(&layer.id));
+        // An absorbed layer's id leads to the one that it is part of, which is to be buried once.
+        let dead = dead.filter(|(id, layer)| layer.id == *id).map(|(_, layer)| layer);
         self.graveyard.lock().extend(dead);
     }
 

@@ -73,7 +73,10 @@ impl Applier<'_> {
     /// Applies an operation at one instant. `now` dates what is pending.
     pub(super) fn apply(&self, head: &Head, operation: &Operation<'_>, now: Duration) -> Result<(), Error> {
         loop {
-            let (steps, prepared_for) = self.prepare(head, operation)?;
+            let (steps, prepared_for) = match self.prepare(head, operation) {
+                Err(Error::Restacked) => continue,
+                prepared => prepared?,
+            };
             let top = head.gate.read();
             let layer = top.layers[0].clone();
             let mut effects = Effects::default();

@@ -74,7 +74,10 @@ impl Engine {
         let heads: Vec<_> = self.heads.read().values().cloned().collect();
         let gates: Vec<_> = heads.iter().map(|head| head.gate.write()).collect();
         let buried = self.graveyard.lock().clone();
-        for layer in self.layers.read().values().chain(&buried) {
+        let layers = self.layers.read();
+        // An absorbed layer's id leads to the one that it is part of.
+        let layers = layers.iter().filter(|(id, layer)| layer.id == **id).map(|(_, layer)| layer);
+        for layer in layers.chain(&buried) {
             for (file, live) in layer.live_by_file() {
                 *expected.entry(file).or_default() += live;
             }

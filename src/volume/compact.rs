@@ -40,9 +40,9 @@ impl Engine {
         for (slot, header) in batches {
             for (slot, entry) in (slot.0 + 1..).zip(&header.entries) {
                 let addr = SlotAddr::new(victim.number, SlotNo(slot));
-                if self.lives(entry, addr) {
+                if let Some(layer) = self.lives(entry, addr) {
                     // A page that cannot be read stays where it is, and its file with it.
-                    if let Some(page) = read_page(&victim, entry, addr) {
+                    if let Some(page) = read_page(&victim, entry, addr, layer) {
                         moved.pages.push(page);
                         from.push(addr);
                     }
@@ -51,10 +51,14 @@ impl Engine {
                     self.relocate(&mut moved, &mut from, victim.number)?;
                 }
             }
-            for range in header.ranges {
+            for mut range in header.ranges {
+                let Some(layer) = self.layers.read().get(&range.layer).map(|layer| layer.id) else {
+                    continue;
+                };
+                range.layer = layer;
                 if self.range_lives(&range, victim.number) {
                     moved.ranges.push(range);
-                } else if victim.loose() > 0 && self.layers.read().contains_key(&range.layer) {
+                } else if victim.loose() > 0 {
                     loose.add(range);
                 }
             }
@@ -65,8 +69,11 @@ impl Engine {
         Ok(self.heap.reclaim()? > 0)
     }
 
-    fn lives(&self, entry: &Entry, addr: SlotAddr) -> bool {
-        self.layers.read().get(&entry.layer).is_some_and(|layer| layer.is_at(entry.space, entry.page, addr))
+    /// The layer that the page is live in, by now.
+    fn lives(&self, entry: &Entry, addr: SlotAddr) -> Option<LayerId> {
+        let layers = self.layers.read();
+        let layer = layers.get(&entry.layer)?;
+        layer.is_at(entry.space, entry.page, addr).then_some(layer.id)
     }
 
     fn range_lives(&self, range: &Range, file: FileNo) -> bool {
@@ -131,11 +138,11 @@ impl Loose {
     }
 }
 
-fn read_page(file: &HeapFile, entry: &Entry, addr: SlotAddr) -> Option<GroupPage<Moved>> {
+fn read_page(file: &HeapFile, entry: &Entry, addr: SlotAddr, layer: LayerId) -> Option<GroupPage<Moved>> {
     let mut content = PageBuf::zeroed();
     match file.read(addr.slot(), &mut content[..]) {
         Ok(()) => {
-            let Entry { layer, space, page, seq, .. } = *entry;
+            let Entry { space, page, seq, .. } = *entry;
             Some(GroupPage { layer, space, page, seq, content: Moved(content) })
         }
         Err(error) => {

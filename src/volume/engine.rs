@@ -77,6 +77,8 @@ pub struct Engine {
     /// Layers that nobody refers to any more, and whose pages still count as live.
     pub(super) graveyard: Mutex<Vec<Arc<Layer>>>,
     pub(super) mounts: Mutex<HashMap<Source, Mounts>>,
+    /// A layer may have become one volume's alone since it was last looked for.
+    pub(super) may_absorb: AtomicBool,
     /// One command that changes the manifest's volumes at a time.
     pub(super) admin: Mutex<()>,
     /// One step that moves or buries pages at a time.
@@ -110,6 +112,7 @@ impl Engine {
             layers: RwLock::default(),
             graveyard: Mutex::default(),
             mounts: Mutex::default(),
+            may_absorb: AtomicBool::new(true),
             admin: Mutex::default(),
             maintaining: Mutex::default(),
             log_bell: Bell::default(),
@@ -209,6 +212,9 @@ impl Engine {
         }
         if short {
             self.heap.prepare(StreamKind::Log)?;
+            return Ok(true);
+        }
+        if self.absorb()? {
             return Ok(true);
         }
         let ahead = usize::from(self.committer.syncs_are_small() && self.may_grow());

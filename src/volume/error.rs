@@ -34,6 +34,9 @@ pub enum Error {
     /// The data directory cannot be opened as it is.
     #[error("{0}")]
     DataDirectory(String),
+    /// Layers were put together while they were being read; a new look at the stack finds all of it.
+    #[error("the volume's layers have changed; the call is to be repeated")]
+    Restacked,
     #[error("the daemon is shutting down")]
     ShuttingDown,
 }

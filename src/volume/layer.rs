@@ -77,6 +77,10 @@ pub(super) enum Found {
     Slot(SlotAddr, Pinned),
 }
 
+/// The layer was absorbed by another while it was being read: the stack is an old one.
+#[derive(Debug)]
+pub(super) struct Absorbed;
+
 /// What became of a range that is durable now.
 pub(super) enum Settled {
     /// The layer keeps it in mind.
@@ -120,14 +124,7 @@ impl Layer {
 
     /// Which of the block's pages a range covers, a bit each.
     pub(super) fn removed_mask(&self, space: Space, block: BlockNo) -> u32 {
-        let removed = self.removed.read();
-        let Some(ranges) = removed.get(&space) else { return 0 };
-        let first = block.first_page().0;
-        let below = |page: PageNo| match page.0.saturating_sub(first) {
-            n if n >= u64::from(PAGES_PER_BLOCK) => u32::MAX,
-            n => (1_u32 << n) - 1,
-        };
-        ranges.iter().fold(0, |mask, range| mask | (below(range.to) & !below(range.from)))
+        covered(self.removed.read().get(&space), block)
     }
 
     /// The first block at or after `from` that has a page here.
@@ -144,9 +141,9 @@ impl Layer {
         block: BlockNo,
         mask: u32,
         each: &mut dyn FnMut(u32, Found),
-    ) -> u32 {
+    ) -> Result<u32, Absorbed> {
         let table = self.shard(space).read();
-        let Some(entry) = table.get(&(space, block)) else { return 0 };
+        let Some(entry) = table.get(&(space, block)) else { return Ok(0) };
         let here = entry.mask() & mask;
         let mut file: Option<Pinned> = None;
         for index in (0..PAGES_PER_BLOCK).filter(|index| here & 1 << index != 0) {
@@ -155,14 +152,15 @@ impl Layer {
             } else if let Some(addr) = entry.slots.get(index) {
                 let pinned = match file.take() {
                     Some(pinned) if pinned.number == addr.file() => pinned,
-                    // The slot is live while the shard is locked, so its file is there.
-                    _ => heap.file(addr.file()).expect("a live slot's file is not reclaimed"),
+                    // The slot is live while the shard is locked, so its file is there; unless all of the
+                    // layer is another's now, which looks after the slots.
+                    _ => heap.file(addr.file()).ok_or(Absorbed)?,
                 };
                 file = Some(pinned.clone());
                 each(index, Found::Slot(addr, pinned));
             }
         }
-        here
+        Ok(here)
     }
 
     /// The frame of a page, if it is in RAM, and its slot.
@@ -401,6 +399,66 @@ impl Layer {
             .is_some_and(|ranges| ranges.iter().any(|own| own.seq == range.seq && own.file == Some(file)))
     }
 
+    /// Whether all of it is durable.
+    pub(super) fn is_settled(&self) -> bool {
+        let is_clean = |block: &Block| {
+            block
+                .frames
+                .iter()
+                .flat_map(|frames| frames.iter())
+                .flatten()
+                .all(|frame| frame.lock().is_clean())
+        };
+        self.shards.iter().all(|shard| shard.read().values().all(is_clean))
+            && self.removed.read().values().flatten().all(|range| range.file.is_some())
+    }
+
+    /// Takes in everything of a settled layer just beneath, except what is hidden here. Returns what of
+    /// it died for something durable, and what died for a range that may not be durable yet. The other
+    /// layer stays as it is for those who still read it.
+    pub(super) fn absorb(&self, beneath: &Layer) -> (Deaths, Deaths) {
+        let (mut dead, mut dying) = (Deaths::new(), Deaths::new());
+        for shard in &beneath.shards {
+            for ((space, number), block) in &*shard.read() {
+                // The ranges stay locked: one that comes now finds what is put here.
+                let removed = self.removed.read();
+                let hidden = covered(removed.get(space), *number);
+                let mut table = self.shard(*space).write();
+                for (index, addr) in block.slots.iter() {
+                    if hidden & 1 << index != 0 {
+                        count_death(&mut dying, addr.file());
+                        continue;
+                    }
+                    let page = PageNo(number.first_page().0 + u64::from(index));
+                    let own = self.block_mut(&mut table, *space, page);
+                    if own.slots.get(index).is_some() {
+                        count_death(&mut dead, addr.file());
+                        continue;
+                    }
+                    // Beneath a frame as well: when that is logged, its slot takes this one's place.
+                    let before = own.slots.heap_bytes();
+                    own.slots.set(index, addr);
+                    self.meter.add(own.slots.heap_bytes());
+                    self.meter.sub(before);
+                }
+            }
+        }
+        // After the pages, which are newer than the ranges of their own layer.
+        let mut removed = self.removed.write();
+        for (space, ranges) in &*beneath.removed.read() {
+            let own = removed.entry(*space).or_default();
+            for range in ranges {
+                let file = range.file.expect("a settled layer's ranges are logged");
+                if own.iter().any(|newer| newer.from <= range.from && range.to <= newer.to) {
+                    count_death(&mut dying, file);
+                } else {
+                    own.push(*range);
+                }
+            }
+        }
+        (dead, dying)
+    }
+
     /// Live entries by heap file: pages in slots and ranges that are logged.
     pub(super) fn live_by_file(&self) -> BTreeMap<FileNo, i64> {
         let mut live = BTreeMap::new();
@@ -484,6 +542,16 @@ impl Owner for Layer {
         }
         true
     }
+}
+
+/// Which pages of a block the ranges cover, a bit each.
+fn covered(ranges: Option<&Vec<Removed>>, block: BlockNo) -> u32 {
+    let first = block.first_page().0;
+    let below = |page: PageNo| match page.0.saturating_sub(first) {
+        n if n >= u64::from(PAGES_PER_BLOCK) => u32::MAX,
+        n => (1_u32 << n) - 1,
+    };
+    ranges.into_iter().flatten().fold(0, |mask, range| mask | (below(range.to) & !below(range.from)))
 }
 
 /// Whether one of the layers has a page that the range would make absent.

@@ -3,6 +3,7 @@
 //! Owns what a volume is, and the engine of one data directory. Knows nothing of files. Spawns no
 //! thread: syncs run on their caller's, background work is steps that a caller drives.
 
+mod absorb;
 mod admin;
 mod apply;
 mod check;

@@ -123,7 +123,12 @@ fn head_room_bytes(operation: &Operation<'_>) -> u64 {
 
 impl Pages for Mounted {
     fn read(&self, space: Space, offset: u64, buf: &mut [u8], hint: Hint) -> Result<(), Error> {
-        self.with_reader(|reader| reader.read(space, offset, buf, hint))
+        loop {
+            match self.with_reader(|reader| reader.read(space, offset, buf, hint)) {
+                Err(Error::Restacked) => {}
+                result => return result,
+            }
+        }
     }
 
     fn apply(&self, operation: &Operation<'_>) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use super::{Error, stack::Stack};
 use crate::base::limits::PAGES_PER_BLOCK;
 use crate::base::{BlockNo, LayerId, PageNo, Seq, Space};
 use crate::cold::{Heap, HeapConfig, Recovered, RecoveredEntry, RecoveredRange};
-use crate::format::manifest::VolumeRecord;
+use crate::format::manifest::{Manifest, VolumeRecord};
 use crate::hot::{Cache, Meter};
 use crate::io::{Clock, Disk, Rng};
 
@@ -24,6 +24,8 @@ type Seqs = Box<[Seq; PAGES_PER_BLOCK as usize]>;
 /// Builds layers from what recovery finds. The highest sequence number wins, in whatever order
 /// things come.
 struct Builder {
+    /// For layers that are part of another: which.
+    absorbed: HashMap<LayerId, LayerId>,
     layers: HashMap<LayerId, Arc<Layer>>,
     meter: Arc<Meter>,
     seqs: HashMap<(LayerId, Space, BlockNo), Seqs>,
@@ -31,7 +33,12 @@ struct Builder {
 }
 
 impl Recovered for Builder {
-    fn entry(&mut self, RecoveredEntry { entry, addr }: RecoveredEntry) {
+    fn begin(&mut self, manifest: &Manifest) {
+        self.absorbed = manifest.absorbed.iter().map(|record| (record.layer, record.into)).collect();
+    }
+
+    fn entry(&mut self, RecoveredEntry { mut entry, addr }: RecoveredEntry) {
+        entry.layer = *self.absorbed.get(&entry.layer).unwrap_or(&entry.layer);
         let index = entry.page.in_block() as usize;
         let seqs = match self.seqs.entry((entry.layer, entry.space, entry.page.block())) {
             Entry::Occupied(found) => found.into_mut(),
@@ -46,8 +53,10 @@ impl Recovered for Builder {
         }
     }
 
-    fn range(&mut self, range: RecoveredRange) {
-        self.ranges.push(range);
+    fn range(&mut self, mut found: RecoveredRange) {
+        let layer = &mut found.range.layer;
+        *layer = *self.absorbed.get(layer).unwrap_or(layer);
+        self.ranges.push(found);
     }
 }
 
@@ -90,6 +99,7 @@ impl Engine {
             config.memory_bytes.saturating_sub(MEMORY_FIXED_BYTES).max(config.memory_bytes / 4);
         let cache = Cache::new(usize::try_from(frames_bytes).expect("64-bit"));
         let mut builder = Builder {
+            absorbed: HashMap::new(),
             layers: HashMap::new(),
             meter: cache.meter.clone(),
             seqs: HashMap::new(),
@@ -135,6 +145,14 @@ impl Engine {
             }
         }
         self.loosen_ranges();
+        {
+            let mut layers = self.layers.write();
+            for record in &manifest.absorbed {
+                if let Some(into) = layers.get(&record.into).cloned() {
+                    layers.insert(record.layer, into);
+                }
+            }
+        }
         for name in thawed {
             let head = self.heads.read().get(&name).expect("inserted above").clone();
             head.gate.write().next_mutable = None;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::layer::{Found, Layer};
+use super::layer::{Absorbed, Found, Layer};
 use super::{Error, Hint};
 use crate::base::limits::{BLOCK_BYTES, PAGE_BYTES, PAGES_PER_BLOCK};
 use crate::base::{BlockNo, PageNo, Space};
@@ -52,7 +52,7 @@ impl Reader<'_> {
     ) -> Result<(), Error> {
         let first = start / PAGE_BYTES;
         let last = (start + buf.len() - 1) / PAGE_BYTES;
-        let pages = self.resolve(space, block, mask_of(first, last));
+        let pages = self.resolve(space, block, mask_of(first, last))?;
         let mut index = first;
         while index <= last {
             let run = run_length(&pages[index..=last]);
@@ -99,7 +99,7 @@ impl Reader<'_> {
     /// A page's content, and where in the newest layer it lies in a slot, if it does.
     pub(super) fn page(&self, space: Space, page: PageNo) -> Result<(Page, Option<SlotAddr>), Error> {
         let index = page.in_block() as usize;
-        let [resolved, ..] = &mut self.resolve(space, page.block(), 1 << index)[index..] else {
+        let [resolved, ..] = &mut self.resolve(space, page.block(), 1 << index)?[index..] else {
             unreachable!("a block has 32 pages")
         };
         match resolved {
@@ -113,22 +113,28 @@ impl Reader<'_> {
         }
     }
 
-    fn resolve(&self, space: Space, block: BlockNo, mask: u32) -> [Resolved; PAGES_PER_BLOCK as usize] {
+    fn resolve(
+        &self,
+        space: Space,
+        block: BlockNo,
+        mask: u32,
+    ) -> Result<[Resolved; PAGES_PER_BLOCK as usize], Error> {
         let mut pages = [const { Resolved::Zeros }; PAGES_PER_BLOCK as usize];
         let mut wanted = mask;
         for (number, layer) in self.layers.iter().enumerate() {
-            wanted &= !layer.find(self.heap, space, block, wanted, &mut |index, found| {
+            let found = layer.find(self.heap, space, block, wanted, &mut |index, found| {
                 pages[index as usize] = match found {
                     Found::Page(page) => Resolved::Page(page),
                     Found::Slot(addr, file) => Resolved::Slot { addr, file, layer: number },
                 };
             });
+            wanted &= !found.map_err(|Absorbed| Error::Restacked)?;
             if wanted == 0 {
                 break;
             }
             wanted &= !layer.removed_mask(space, block);
         }
-        pages
+        Ok(pages)
     }
 
     /// Which of the block's pages are present.

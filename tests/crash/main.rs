@@ -6,6 +6,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod absorb;
 mod anywhere;
 mod commit;
 mod faults;

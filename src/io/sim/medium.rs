@@ -55,6 +55,8 @@ pub(super) struct Medium {
     journal: Vec<NameChange>,
     next_inode: u64,
     capacity: Option<u64>,
+    /// Of all files together.
+    handles: usize,
 }
 
 /// A full disk.
@@ -87,7 +89,7 @@ impl Medium {
     }
 
     pub(super) fn handles(&self) -> usize {
-        self.nodes.values().map(|node| node.handles).sum()
+        self.handles
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &String> {
@@ -134,10 +136,12 @@ impl Medium {
     }
 
     pub(super) fn open_handle(&mut self, inode: Inode) {
+        self.handles += 1;
         self.node(inode).handles += 1;
     }
 
     pub(super) fn close_handle(&mut self, inode: Inode) {
+        self.handles -= 1;
         self.node(inode).handles -= 1;
         Self::forget_if_gone(&mut self.nodes, inode);
     }
@@ -174,6 +178,7 @@ impl Medium {
 
     /// The process has gone: everything written is still there, handles are not.
     pub(super) fn drop_handles(&mut self) {
+        self.handles = 0;
         for node in self.nodes.values_mut() {
             node.handles = 0;
         }
@@ -186,6 +191,7 @@ impl Medium {
         for change in &self.journal[..kept] {
             change.apply(&mut self.durable_names);
         }
+        self.handles = 0;
         self.journal.clear();
         self.names = self.durable_names.clone();
         let named: BTreeSet<Inode> = self.names.values().copied().collect();
