@@ -161,6 +161,7 @@ fn files_grow_with_bytes_and_not_with_pages_or_syncs() {
     for page in 0..50 {
         rig.put(page, 1).unwrap();
         rig.sync().unwrap();
+        rig.maintain(1);
     }
     assert_eq!(rig.heap_files().len(), before, "what is there takes many more");
     let saves = rig.disk.counters().of(Call::Rename);
