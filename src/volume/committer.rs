@@ -121,7 +121,8 @@ impl Committer {
     /// the round take no more changes: what was taken from them is not known to be anywhere.
     fn round(&self, heap: &Heap, clock: &dyn Clock, heads: &[Arc<Head>]) {
         let waiters = std::mem::take(&mut *self.waiters.lock());
-        let mut round = Round { committer: self, heads, waiters };
+        let concerned = heads.iter().chain(waiters.iter().map(|waiter| &waiter.head)).cloned().collect();
+        let mut round = Round { committer: self, heads: concerned, waiters };
         let began = clock.monotonic();
         let (result, group, cuts) = heap.commit_log(|| cut_all(heads, &round.waiters));
         let ended = clock.monotonic();
@@ -131,12 +132,13 @@ impl Committer {
         if let Err(error) = &result {
             note_failure(&cuts, error);
         }
-        settle_all(heap, cuts, &group, &result, ended);
-        let outcome = result.map(|_| ()).map_err(Error::from);
+        // What is durable is said first, and put in its place then: that is nobody's wait.
+        let outcome = result.as_ref().map(|_| ()).map_err(|error| Error::from(error.clone()));
         for waiter in std::mem::take(&mut round.waiters) {
             let refused = waiter.head.check_alive();
             (waiter.done)(outcome.clone().and(refused));
         }
+        settle_all(heap, cuts, &group, &result, ended);
     }
 
     /// Whether groups are so small that it pays to give them files whose blocks were written before.
@@ -166,7 +168,8 @@ impl Committer {
 /// A round that goes on.
 struct Round<'a> {
     committer: &'a Committer,
-    heads: &'a [Arc<Head>],
+    /// Those that it cuts.
+    heads: Vec<Arc<Head>>,
     waiters: Vec<Waiter>,
 }
 
