@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::head::{Dirty, Head, Pending};
 use super::layer::{Deaths, Layer, hides};
-use super::stack::Reader;
+use super::stack::{Reader, Stack};
 use super::{Edit, Error, Operation};
 use crate::base::limits::PAGE_BYTES;
-use crate::base::{LayerId, PageNo, Seq, Space};
+use crate::base::{PageNo, Seq, Space};
 use crate::cold::{Heap, SlotAddr};
 use crate::format::batch::Range;
 use crate::hot::{Cache, Frame, Page};
@@ -80,8 +80,9 @@ impl Applier<'_> {
             let top = head.gate.read();
             let layer = top.layers[0].clone();
             let mut effects = Effects::default();
-            // A freeze since: what lies beneath is another layer's by now.
-            if layer.id != prepared_for || !pin_all(&layer, &steps, &mut effects) {
+            // A freeze since: what lies beneath is another layer's by now. Or the layer beneath is part of
+            // this one: what was read there may have been removed here before.
+            if !Arc::ptr_eq(&top.layers, &prepared_for) || !pin_all(&layer, &steps, &mut effects) {
                 drop(top);
                 self.admit(&layer, effects.kept);
                 continue;
@@ -110,7 +111,7 @@ impl Applier<'_> {
         &self,
         head: &Head,
         operation: &'o Operation<'_>,
-    ) -> Result<(Vec<Step<'o>>, LayerId), Error> {
+    ) -> Result<(Vec<Step<'o>>, Stack), Error> {
         let layers = head.layers();
         let reader = Reader { heap: self.heap, cache: self.cache, layers: &layers };
         let mut steps = Vec::with_capacity(operation.edits.len());
@@ -157,7 +158,7 @@ impl Applier<'_> {
                 }
             }
         }
-        Ok((steps, layers[0].id))
+        Ok((steps, layers))
     }
 
     fn change(

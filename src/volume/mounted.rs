@@ -73,9 +73,23 @@ impl Mounted {
         }
     }
 
-    fn with_reader<T>(&self, act: impl FnOnce(&Reader<'_>) -> T) -> T {
-        let layers = self.layers();
-        act(&Reader { heap: &self.engine.heap, cache: &self.engine.cache, layers: &layers })
+    /// Reads from the layers as they are. A stack that was replaced meanwhile may have a layer that is part
+    /// of another by now, with pages that were removed there: it is read again, from the new one.
+    fn with_reader<T>(&self, mut act: impl FnMut(&Reader<'_>) -> T) -> T {
+        loop {
+            let layers = self.layers();
+            let found = act(&Reader { heap: &self.engine.heap, cache: &self.engine.cache, layers: &layers });
+            if self.has_layers(&layers) {
+                return found;
+            }
+        }
+    }
+
+    fn has_layers(&self, layers: &Stack) -> bool {
+        match &self.target {
+            Target::Head(head) => Arc::ptr_eq(&head.gate.read().layers, layers),
+            Target::Pinned(_) => true,
+        }
     }
 
     fn head(&self) -> Result<&Arc<Head>, Error> {

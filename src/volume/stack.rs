@@ -122,17 +122,25 @@ impl Reader<'_> {
         let mut pages = [const { Resolved::Zeros }; PAGES_PER_BLOCK as usize];
         let mut wanted = mask;
         for (number, layer) in self.layers.iter().enumerate() {
-            let found = layer.find(self.heap, space, block, wanted, &mut |index, found| {
-                pages[index as usize] = match found {
-                    Found::Page(page) => Resolved::Page(page),
-                    Found::Slot(addr, file) => Resolved::Slot { addr, file, layer: number },
-                };
-            });
-            wanted &= !found.map_err(|Absorbed| Error::Restacked)?;
+            let mut find = |mask| {
+                let found = layer.find(self.heap, space, block, mask, &mut |index, found| {
+                    pages[index as usize] = match found {
+                        Found::Page(page) => Resolved::Page(page),
+                        Found::Slot(addr, file) => Resolved::Slot { addr, file, layer: number },
+                    };
+                });
+                found.map_err(|Absorbed| Error::Restacked)
+            };
+            wanted &= !find(wanted)?;
             if wanted == 0 {
                 break;
             }
-            wanted &= !layer.removed_mask(space, block);
+            let removed = layer.removed_mask(space, block);
+            if wanted & removed != 0 {
+                // A range that came with an absorbed layer is older than the pages that came before it.
+                find(wanted & removed)?;
+            }
+            wanted &= !removed;
         }
         Ok(pages)
     }
@@ -143,11 +151,15 @@ impl Reader<'_> {
         let mut hidden = 0_u32;
         for layer in self.layers {
             present |= layer.mask(space, block) & !hidden;
-            hidden |= present;
-            if hidden == u32::MAX {
+            if hidden | present == u32::MAX {
                 break;
             }
-            hidden |= layer.removed_mask(space, block);
+            let removed = layer.removed_mask(space, block);
+            if removed & !(hidden | present) != 0 {
+                // As in `resolve`: the pages of an absorbed layer come before its ranges.
+                present |= layer.mask(space, block) & !hidden;
+            }
+            hidden |= present | removed;
         }
         present
     }
