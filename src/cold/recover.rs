@@ -48,6 +48,9 @@ pub(super) struct StreamEnd {
     pub(super) ends: Vec<(FileNo, FileEnd)>,
 }
 
+/// Bytes that could be read, and the slot that they begin at.
+type Readable = (u32, Vec<u8>);
+
 struct Batch {
     file: usize,
     slot: SlotNo,
@@ -214,35 +217,57 @@ impl Walk<'_> {
 
     /// Applies the groups at the tail whose pages are whole. They are written once more: what a sync
     /// failed to write may be in the system's cache as if it were on the disk, and no later sync of it
-    /// would write it.
+    /// would write it. A page that cannot be read says nothing of a tear: its group may have been
+    /// acknowledged, so it counts, and the page alone is unreadable.
     fn finish(&mut self) -> Result<(), Error> {
         while let Some(group) = self.held.pop_front() {
-            let whole: Option<Vec<Vec<u8>>> = group.iter().map(|batch| self.whole_batch(batch)).collect();
+            let whole: Option<Vec<Vec<Readable>>> =
+                group.iter().map(|batch| self.whole_batch(batch)).collect();
             let Some(whole) = whole else {
                 tracing::info!(lsn = %group[0].header.lsn, "the log ends before a torn group");
                 break;
             };
-            for (batch, bytes) in group.iter().zip(&whole) {
+            for (batch, runs) in group.iter().zip(&whole) {
                 let file = &self.files[batch.file].0;
-                let at = u64::from(batch.slot.0) * PAGE_BYTES as u64;
-                file.disk.write_all_at(&[IoSlice::new(bytes)], at).map_err(|error| {
-                    Error::io(format!("cannot write heap file {} again", file.number), error)
-                })?;
+                for (slot, bytes) in runs {
+                    let at = u64::from(*slot) * PAGE_BYTES as u64;
+                    file.disk.write_all_at(&[IoSlice::new(bytes)], at).map_err(|error| {
+                        Error::io(format!("cannot write heap file {} again", file.number), error)
+                    })?;
+                }
             }
             self.apply(&group);
         }
         Ok(())
     }
 
-    /// The bytes of a batch, if its pages are what its header says.
-    fn whole_batch(&self, batch: &Batch) -> Option<Vec<u8>> {
+    /// What of a batch can be read, if all of that is what its header says.
+    fn whole_batch(&self, batch: &Batch) -> Option<Vec<Readable>> {
         let file = &self.files[batch.file].0;
+        let first = batch.slot.0 + 1;
         let mut bytes = vec![0; (1 + batch.header.entries.len()) * PAGE_BYTES];
         let (header, pages) = bytes.split_at_mut(PAGE_BYTES);
         batch.header.encode(header);
-        file.disk.read_exact_at(pages, u64::from(batch.slot.0 + 1) * PAGE_BYTES as u64).ok()?;
-        let mut checked = pages.chunks_exact(PAGE_BYTES).zip(&batch.header.entries);
-        checked.all(|(page, entry)| crc32c::crc32c(page) == entry.crc).then_some(bytes)
+        let is_whole = |page: &[u8], entry: &Entry| crc32c::crc32c(page) == entry.crc;
+        if file.disk.read_exact_at(pages, u64::from(first) * PAGE_BYTES as u64).is_ok() {
+            let mut checked = pages.chunks_exact(PAGE_BYTES).zip(&batch.header.entries);
+            return checked.all(|(page, entry)| is_whole(page, entry)).then(|| vec![(batch.slot.0, bytes)]);
+        }
+        let mut runs = vec![(batch.slot.0, header.to_vec())];
+        for (slot, entry) in (first..).zip(&batch.header.entries) {
+            let mut page = vec![0; PAGE_BYTES];
+            match file.disk.read_exact_at(&mut page, u64::from(slot) * PAGE_BYTES as u64) {
+                Ok(()) if is_whole(&page, entry) => runs.push((slot, page)),
+                // The file was cut short, or the page was torn.
+                Ok(()) => return None,
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return None,
+                Err(error) => {
+                    tracing::error!(file = %file.number, slot, space = %entry.space, page = %entry.page, %error,
+                        "a page at the end of the log cannot be read");
+                }
+            }
+        }
+        Some(runs)
     }
 
     fn apply(&mut self, group: &[Batch]) {

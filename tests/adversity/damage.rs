@@ -51,3 +51,27 @@ fn a_bad_sector_makes_one_page_unreadable_and_nothing_else_fails() {
     }
     byte(&*pages, 1, 0).expect_err("the page cannot be read");
 }
+
+#[test]
+fn a_bad_sector_in_the_last_group_does_not_take_the_group_for_torn() {
+    let disk = SimDisk::new(1);
+    let engine = open(&disk);
+    let pages = create(&engine, "v");
+    fill(&*pages, 1, 0, 20, 1).expect("it is taken");
+    sync(&*pages).expect("a healthy disk syncs");
+    fill(&*pages, 1, 0, 20, 2).expect("it is taken");
+    fill(&*pages, 2, 0, 1, 0xbd).expect("it is taken");
+    sync(&*pages).expect("a healthy disk syncs");
+    drop((pages, engine));
+    disk.kill();
+    let disk = disk.reboot();
+    break_page(&disk, 0xbd);
+    for _ in 0..2 {
+        let engine = open(&disk);
+        let pages = mount(&engine, "v");
+        byte(&*pages, 2, 0).expect_err("the page cannot be read");
+        for page in 0..20 {
+            assert_eq!(byte(&*pages, 1, page).expect("it is readable"), 2, "what was synced last");
+        }
+    }
+}
